@@ -1,0 +1,2 @@
+//! Tasks, verifiers, rewards and the rollout driver
+#![forbid(unsafe_code)]

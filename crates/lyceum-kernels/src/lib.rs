@@ -1,0 +1,1 @@
+//! SIMD CPU kernels for language models with run-time dispatch

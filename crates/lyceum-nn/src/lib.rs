@@ -1,0 +1,1 @@
+//! Decoder language models over the kernels: training, inference, checkpoints, adapters

@@ -1,0 +1,2 @@
+//! Intervals, bootstrap by group and paired tests
+#![forbid(unsafe_code)]

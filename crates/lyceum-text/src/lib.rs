@@ -1,0 +1,2 @@
+//! Tokenizers, chat templates, tag grammar and loss masks
+#![forbid(unsafe_code)]

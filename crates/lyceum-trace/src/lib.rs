@@ -1,0 +1,2 @@
+//! The trace: one record for rollouts, agent runs and evaluation items
+#![forbid(unsafe_code)]

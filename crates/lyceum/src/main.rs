@@ -1,0 +1,4 @@
+//! The `lyceum` program.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,4 @@
+//! Developer commands: `cargo xtask setup | test | parity | golden`.
+#![forbid(unsafe_code)]
+
+fn main() {}
