@@ -1,1 +1,16 @@
-//! Decoder language models over the kernels: training, inference, checkpoints, adapters
+//! Decoder language models over the kernels: training, inference, checkpoints, adapters.
+//!
+//! [`policy::Policy`] is the seam between a trainer and a model. [`decoder::KernelPolicy`] implements it by one
+//! operation with a hand-written backward over flat buffers. Its [`decoder::Decoder`] is the part that generation
+//! needs: the packed weights and the rows through them, with a key/value cache.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod error;
+pub mod params;
+pub mod policy;
+pub mod presets;
+
+pub use config::DecoderConfig;
+pub use error::{Error, Result};
