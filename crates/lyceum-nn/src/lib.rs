@@ -8,9 +8,11 @@
 
 pub mod config;
 pub mod error;
+pub mod optimizer;
 pub mod params;
 pub mod policy;
 pub mod presets;
+pub mod schedule;
 
 pub use config::DecoderConfig;
 pub use error::{Error, Result};
