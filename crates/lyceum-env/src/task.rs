@@ -1,0 +1,115 @@
+//! Tasks: where problems come from and how completions are verified.
+//!
+//! A [`Task`] hands out problems by (split, seed, number). The same three give the same problem, on every machine:
+//! a checkpoint has to remember a number only. Generated tasks are endless; data tasks have a length and ignore the
+//! seed. The order in which problems are visited is the sampler's business.
+
+pub mod chain;
+mod keyed;
+mod problem;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+pub use problem::{Message, Problem, Role};
+
+use crate::error::{Error, Result};
+use crate::reward::{Component, Range};
+
+/// A part of a task's problems. No problem is in two of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// For training.
+    Train,
+    /// Like training, never trained on.
+    #[serde(alias = "test")]
+    Heldout,
+    /// Harder than training (longer chains), never trained on.
+    Longer,
+}
+
+impl Split {
+    /// Its name in recipes.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Heldout => "heldout",
+            Self::Longer => "longer",
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Split {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "train" => Ok(Self::Train),
+            "heldout" | "test" => Ok(Self::Heldout),
+            "longer" => Ok(Self::Longer),
+            _ => Err(format!("no split is called `{text}`; use train, heldout or longer")),
+        }
+    }
+}
+
+/// A component that a task's verifier gives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ComponentInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// The values it may take.
+    pub range: Range,
+    /// What it measures, in a few words.
+    pub about: &'static str,
+}
+
+/// A source of problems with a verifier.
+pub trait Task: Send + Sync {
+    /// The name in recipes.
+    fn name(&self) -> &str;
+
+    /// One line for `lyceum task list`.
+    fn description(&self) -> &str;
+
+    /// The splits it has.
+    fn splits(&self) -> &[Split];
+
+    /// How many problems a split has; `None` if it is endless.
+    ///
+    /// # Errors
+    /// [`Error::NoSplit`].
+    fn count(&self, split: Split) -> Result<Option<u64>>;
+
+    /// Problem number `index` of a split; a pure function of the arguments and the task's options.
+    ///
+    /// # Errors
+    /// [`Error::NoSplit`], [`Error::NoProblem`].
+    fn problem(&self, split: Split, seed: u64, index: u64) -> Result<Problem>;
+
+    /// What [`verify`](Self::verify) returns. The first is always `correct`, 1 for a right final answer and else 0.
+    fn components(&self) -> &[ComponentInfo];
+
+    /// Scores a completion. Pure, total and bounded in time: any text gets a score.
+    fn verify(&self, problem: &Problem, completion: &str) -> Vec<Component>;
+
+    /// The shortest completion that the verifier must call correct: the bare gold answer in the task's form.
+    fn gold(&self, problem: &Problem) -> String;
+}
+
+pub(crate) fn no_split(task: &str, split: Split, known: &[Split]) -> Error {
+    Error::NoSplit {
+        task: task.to_owned(),
+        split: split.to_string(),
+        known: known.iter().map(|s| s.name()).collect::<Vec<_>>().join(", "),
+    }
+}
