@@ -63,7 +63,7 @@ def make_batch(generator: torch.Generator) -> dict[str, torch.Tensor]:
         "behaviour_logp": f32(torch.clamp(old_logp + noise(0.3), max=-0.005)),
         "reference_logp": f32(torch.clamp(logp + noise(0.4), max=-0.01)),
         "entropy": f32(noise(1.0).abs()),
-        "advantages": f32(torch.randn(8, generator=generator)),
+        "advantages": f32(torch.randn(8, generator=generator).abs() * torch.tensor([1, -1] * 4)),
     }
 
 
@@ -118,7 +118,7 @@ def kl_estimators(batch: dict) -> dict:
 
 def policy_cases(batch: dict) -> list[dict]:
     token, sequence, fixed = Objective(), Objective(denominator="sequence"), Objective(denominator="fixed", fixed_length=10)
-    higher = replace(token, clip_high=0.45)
+    higher = replace(token, clip_high=0.4)
     gspo = Objective(ratio="sequence", denominator="sequence", clip_low=0.05, clip_high=0.08)
     trl = [
         ("token", "bnpo", token),
@@ -218,8 +218,7 @@ def demand_that_each_is_different(cases: list[dict]) -> None:
     """A setting that changes nothing on this batch would be a test that cannot fail."""
     for i, case in enumerate(cases):
         for other in cases[:i]:
-            same = all((case[key] - other[key]).abs().max() < 1e-3 * other["d_logp"].abs().max() for key in ("d_logp", "d_entropy"))
-            if same and abs(case["loss"] - other["loss"]) < 1e-3:
+            if all((case[key] - other[key]).abs().max() < 1e-4 for key in ("d_logp", "d_entropy")):
                 raise SystemExit(f"{case['name']} and {other['name']} give the same answer on this batch")
 
 
