@@ -137,11 +137,11 @@ pub fn gae(rewards: &[f32], values: &[f32], gamma: f32, lambda: f32) -> (Vec<f32
     (advantages, targets)
 }
 
-/// Shifts to mean 0 and scales to variance 1 (with n in the denominator), in place.
+/// Shifts to mean 0 and scales to sample variance 1 (n - 1 in the denominator), in place. A lone value becomes 0.
 pub fn whiten(values: &mut [f32]) {
     let n = values.len() as f64;
     let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-    let variance = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
+    let variance = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
     let scale = 1.0 / (variance + 1e-8).sqrt();
     for v in values {
         *v = ((f64::from(*v) - mean) * scale) as f32;

@@ -1,0 +1,344 @@
+//! What a training run is made of, as written in a recipe file.
+
+use lyceum_engine::Sampling;
+use lyceum_env::{RewardSpec, TaskSpec};
+use lyceum_nn::{AdamW, Decay, Schedule};
+use serde::{Deserialize, Serialize};
+
+use crate::advantage::AdvantageSpec;
+use crate::credit::Credit;
+use crate::denominator::Denominator;
+use crate::filter::GroupFilter;
+use crate::objective::Objective;
+use crate::{Error, Result};
+
+/// A training run: a model, a task, one loop and how to watch it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Names the run folder.
+    pub name: String,
+    /// Seed of everything random.
+    #[serde(default)]
+    pub seed: u64,
+    /// The model.
+    pub model: ModelSpec,
+    /// Where problems come from and how answers are verified.
+    pub task: TaskSpec,
+    /// Supervised fine-tuning on the task's demonstrations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sft: Option<SftSpec>,
+    /// Reinforcement learning on the model's own samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicySpec>,
+    /// How gradients become updates.
+    #[serde(default)]
+    pub optimizer: OptimizerSpec,
+    /// Held-out evaluation.
+    #[serde(default)]
+    pub eval: EvalSpec,
+    /// Checkpoints and logs.
+    #[serde(default)]
+    pub run: RunSpec,
+}
+
+/// The model of a recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// A registered name, a preset such as `tiny-1m`, `hf:owner/name`, a folder, a .gguf file or a run.
+    pub name: String,
+    /// Precision of products; sums, weights and optimiser state are f32.
+    #[serde(default)]
+    pub precision: PrecisionSpec,
+    /// Train a low-rank adapter and leave the model alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSpec>,
+    /// Keep only the layers' inputs and compute the rest again in the backward pass: less memory, more time.
+    #[serde(default)]
+    pub checkpointing: bool,
+    /// Context length of a model made from a preset.
+    #[serde(default = "preset_context")]
+    pub context: usize,
+}
+
+fn preset_context() -> usize {
+    512
+}
+
+/// Precision of products.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrecisionSpec {
+    /// 32-bit operands.
+    F32,
+    /// bf16 operands.
+    #[default]
+    Bf16,
+}
+
+/// A low-rank adapter (arXiv 2106.09685).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoraSpec {
+    /// Rank.
+    pub rank: usize,
+    /// The update is scaled by alpha / rank.
+    pub alpha: f32,
+    /// Linear layers that get an adapter.
+    pub targets: Vec<String>,
+}
+
+impl Default for LoraSpec {
+    fn default() -> Self {
+        let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+        Self { rank: 16, alpha: 32.0, targets: targets.map(String::from).to_vec() }
+    }
+}
+
+/// Supervised fine-tuning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SftSpec {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Demonstrations per step.
+    pub batch: usize,
+    /// Rows (tokens) computed at once; bounds memory, does not change the gradient.
+    pub micro_tokens: usize,
+}
+
+impl Default for SftSpec {
+    fn default() -> Self {
+        Self { steps: 100, batch: 32, micro_tokens: 2048 }
+    }
+}
+
+/// Reinforcement learning: sample, score, assign credit, take advantages, step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicySpec {
+    /// Rollout-and-update rounds.
+    pub updates: u64,
+    /// Prompts per round.
+    pub prompts: usize,
+    /// Samples per prompt: the group.
+    pub samples: usize,
+    /// Passes over each round's samples.
+    pub epochs: usize,
+    /// Optimiser steps per pass; the round's groups are dealt out evenly.
+    pub minibatches: usize,
+    /// Rows (tokens) computed at once; bounds memory, does not change the gradient.
+    pub micro_tokens: usize,
+    /// Sequences decoded at once.
+    pub decode_batch: usize,
+    /// Most new tokens of a sample.
+    pub max_new_tokens: usize,
+    /// How tokens are sampled.
+    pub sampling: Sampling,
+    /// What is rewarded.
+    pub reward: RewardSpec,
+    /// Where the reward lands.
+    pub credit: Credit,
+    /// How groups of rewards become advantages.
+    pub advantage: AdvantageSpec,
+    /// The loss.
+    pub objective: Objective,
+    /// What the loss is averaged over.
+    pub denominator: Denominator,
+    /// Which groups are trained on.
+    pub filter: GroupFilter,
+    /// Samples cut off at the limit of tokens get no gradient (over-long filtering, DAPO).
+    pub drop_truncated: bool,
+    /// Share of traces kept in the run folder.
+    pub keep_traces: f64,
+}
+
+impl Default for PolicySpec {
+    fn default() -> Self {
+        Self {
+            updates: 100,
+            prompts: 8,
+            samples: 8,
+            epochs: 1,
+            minibatches: 1,
+            micro_tokens: 2048,
+            decode_batch: 64,
+            max_new_tokens: 128,
+            sampling: Sampling::default(),
+            reward: RewardSpec::default(),
+            credit: Credit::default(),
+            advantage: AdvantageSpec::default(),
+            objective: Objective::default(),
+            denominator: Denominator::default(),
+            filter: GroupFilter::default(),
+            drop_truncated: false,
+            keep_traces: 1.0,
+        }
+    }
+}
+
+/// How gradients become updates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OptimizerSpec {
+    /// Peak learning rate.
+    pub learning_rate: f32,
+    /// Steps of linear warm-up.
+    pub warmup: u64,
+    /// Course after the warm-up.
+    pub decay: Decay,
+    /// The last step's learning rate as a share of the peak.
+    pub final_factor: f32,
+    /// Global norm that gradients are clipped to; 0 does not clip.
+    pub clip: f32,
+    /// AdamW's decay of the gradient's mean.
+    pub beta1: f32,
+    /// AdamW's decay of the squared gradient's mean.
+    pub beta2: f32,
+    /// AdamW's epsilon.
+    pub epsilon: f32,
+    /// Decoupled decay of matrices.
+    pub weight_decay: f32,
+}
+
+impl Default for OptimizerSpec {
+    fn default() -> Self {
+        let adamw = AdamW::default();
+        Self {
+            learning_rate: 1e-4,
+            warmup: 0,
+            decay: Decay::Constant,
+            final_factor: 0.1,
+            clip: 1.0,
+            beta1: adamw.beta1,
+            beta2: adamw.beta2,
+            epsilon: adamw.epsilon,
+            weight_decay: adamw.weight_decay,
+        }
+    }
+}
+
+impl OptimizerSpec {
+    /// The optimiser's constants.
+    #[must_use]
+    pub fn adamw(&self) -> AdamW {
+        AdamW { beta1: self.beta1, beta2: self.beta2, epsilon: self.epsilon, weight_decay: self.weight_decay }
+    }
+
+    /// The learning rate of optimiser step `step` (from 0) of `total`.
+    #[must_use]
+    pub fn rate(&self, step: u64, total: u64) -> f32 {
+        let Self { warmup, decay, final_factor, .. } = *self;
+        self.learning_rate * Schedule { decay, warmup, total, final_factor }.factor(step)
+    }
+
+    /// The clipping norm, if any.
+    #[must_use]
+    pub fn clip(&self) -> Option<f32> {
+        (self.clip > 0.0).then_some(self.clip)
+    }
+}
+
+/// Held-out evaluation: greedy answers, the verifier's verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvalSpec {
+    /// Updates between evaluations; 0 evaluates only before the first and after the last.
+    pub every: u64,
+    /// Splits of the task.
+    pub splits: Vec<String>,
+    /// Most problems of each split.
+    pub limit: usize,
+    /// Most new tokens of an answer; the rollout's limit when absent.
+    pub max_new_tokens: Option<usize>,
+}
+
+impl Default for EvalSpec {
+    fn default() -> Self {
+        Self { every: 25, splits: vec!["test".into()], limit: 200, max_new_tokens: None }
+    }
+}
+
+/// Checkpoints and logs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunSpec {
+    /// Updates between checkpoints.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept besides the best one.
+    pub keep: usize,
+}
+
+impl Default for RunSpec {
+    fn default() -> Self {
+        Self { checkpoint_every: 10, keep: 2 }
+    }
+}
+
+impl Recipe {
+    /// Checks what the types can't.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key and what to put there.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |message: &str| Err(Error::Config(message.into()));
+        match (&self.sft, &self.policy) {
+            (None, None) => return refuse("add a table [sft] or [policy]: it chooses the training loop"),
+            (Some(_), Some(_)) => return refuse("[sft] and [policy] are two runs; keep one of them"),
+            (Some(sft), None) if sft.batch == 0 || sft.steps == 0 => {
+                return refuse("sft.batch and sft.steps must be at least 1");
+            }
+            (None, Some(policy)) => {
+                if policy.prompts == 0 || policy.samples == 0 || policy.updates == 0 || policy.epochs == 0 {
+                    return refuse("policy.prompts, samples, updates and epochs must be at least 1");
+                }
+                if policy.minibatches == 0 || policy.minibatches > policy.prompts {
+                    return refuse("policy.minibatches must be between 1 and policy.prompts");
+                }
+                if policy.samples == 1 && !policy.advantage.needs_critic() {
+                    return refuse("policy.samples = 1 leaves a group nothing to compare; use at least 2, or gae");
+                }
+                if let Some(problem) = policy.sampling.problem() {
+                    return Err(Error::Config(format!("policy.sampling: {problem}")));
+                }
+                if policy.sampling.temperature == 0.0 {
+                    return refuse("policy.sampling.temperature = 0 makes all samples of a group equal; use 1.0");
+                }
+            }
+            _ => {}
+        }
+        let rate = self.optimizer.learning_rate;
+        if !(rate.is_finite() && rate > 0.0) {
+            return refuse("optimizer.learning_rate must be positive");
+        }
+        Ok(())
+    }
+
+    /// Optimiser steps in all, for the schedule.
+    #[must_use]
+    pub fn optimizer_steps(&self) -> u64 {
+        match (&self.sft, &self.policy) {
+            (Some(sft), _) => sft.steps,
+            (None, Some(policy)) => policy.updates * (policy.epochs * policy.minibatches) as u64,
+            (None, None) => 0,
+        }
+    }
+
+    /// Rounds of the loop: SFT steps or policy updates.
+    #[must_use]
+    pub fn rounds(&self) -> u64 {
+        match (&self.sft, &self.policy) {
+            (Some(sft), _) => sft.steps,
+            (None, Some(policy)) => policy.updates,
+            (None, None) => 0,
+        }
+    }
+
+    /// Most new tokens of a held-out answer.
+    #[must_use]
+    pub fn eval_tokens(&self) -> usize {
+        self.eval.max_new_tokens.or(self.policy.as_ref().map(|p| p.max_new_tokens)).unwrap_or(256)
+    }
+}
+
