@@ -5,8 +5,10 @@
 //! seed. The order in which problems are visited is the sampler's business.
 
 pub mod chain;
+pub mod countdown;
 mod keyed;
 mod problem;
+mod registry;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +16,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use problem::{Message, Problem, Role};
+pub use registry::{TaskSpec, names, open};
 
 use crate::error::{Error, Result};
 use crate::reward::{Component, Range};
