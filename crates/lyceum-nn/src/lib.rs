@@ -6,8 +6,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
 pub mod config;
+pub mod decoder;
 pub mod error;
+pub mod lora;
 pub mod optimizer;
 pub mod params;
 pub mod policy;

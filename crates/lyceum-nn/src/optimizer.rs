@@ -4,7 +4,9 @@
 //! Kingma & Ba. Weight decay applies to matrices (embeddings among them), not to norms and biases.
 
 use crate::{Error, Result};
+use lyceum_kernels::{AdamWStep, HugeVec, Pool, adamw, squared_norm};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// The constants of AdamW; the learning rate comes with each step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -52,11 +54,68 @@ pub struct OptimizerState<'a> {
 #[derive(Debug, Default)]
 pub struct Moments {
     step: u64,
-    first: Vec<f32>,
-    second: Vec<f32>,
+    first: HugeVec<f32>,
+    second: HugeVec<f32>,
 }
 
 impl Moments {
+    /// One step over flat `parameters`: clips the gradient to global norm `clip`, decays `decayed` only.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] if the gradient's norm is not finite; nothing is changed then.
+    pub fn step(
+        &mut self,
+        pool: &Pool,
+        optimizer: &AdamW,
+        learning_rate: f32,
+        clip: Option<f32>,
+        parameters: &mut [f32],
+        gradient: &[f32],
+        decayed: Range<usize>,
+    ) -> Result<StepInfo> {
+        let gradient_norm = squared_norm(pool, gradient).sqrt();
+        if !gradient_norm.is_finite() {
+            return Err(Error::Numeric(format!(
+                "the gradient's norm is {gradient_norm} at step {}; lower the learning rate or look at the batch",
+                self.step + 1
+            )));
+        }
+        let clip_factor = match clip {
+            Some(clip) if gradient_norm > f64::from(clip) => (f64::from(clip) / gradient_norm) as f32,
+            _ => 1.0,
+        };
+        if self.first.len() != parameters.len() {
+            self.first = HugeVec::zeroed(parameters.len());
+            self.second = HugeVec::zeroed(parameters.len());
+        }
+        self.step += 1;
+        for (range, weight_decay) in [
+            (0..decayed.start, 0.0),
+            (decayed.clone(), optimizer.weight_decay),
+            (decayed.end..parameters.len(), 0.0),
+        ] {
+            let settings = AdamWStep {
+                learning_rate,
+                beta1: optimizer.beta1,
+                beta2: optimizer.beta2,
+                eps: optimizer.epsilon,
+                weight_decay,
+                gradient_scale: clip_factor,
+                step: self.step,
+            };
+            adamw(
+                pool,
+                &settings,
+                &mut parameters[range.clone()],
+                &gradient[range.clone()],
+                &mut self.first[range.clone()],
+                &mut self.second[range],
+                None,
+            );
+        }
+        Ok(StepInfo { step: self.step, gradient_norm, clip_factor })
+    }
+
     /// What resumption needs.
     pub fn state(&self) -> OptimizerState<'_> {
         OptimizerState { step: self.step, first: &self.first, second: &self.second }
@@ -76,8 +135,8 @@ impl Moments {
             )));
         }
         self.step = state.step;
-        self.first = state.first.to_vec();
-        self.second = state.second.to_vec();
+        self.first = HugeVec::from_slice(state.first);
+        self.second = HugeVec::from_slice(state.second);
         Ok(())
     }
 }

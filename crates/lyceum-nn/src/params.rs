@@ -111,6 +111,11 @@ pub const VALUE_WEIGHT: &str = "value_head.weight";
 /// Name of the value head's bias, `[1]`.
 pub const VALUE_BIAS: &str = "value_head.bias";
 
+/// Whether `name` is one of the value head's tensors, which checkpoints of language models do not have.
+pub fn is_value_head(name: &str) -> bool {
+    name == VALUE_WEIGHT || name == VALUE_BIAS
+}
+
 impl Layout {
     /// The layout of `config`'s parameters, with a value head's at the end of each part if `value_head`.
     pub fn new(config: &DecoderConfig, value_head: bool) -> Self {

@@ -7,16 +7,7 @@ use crate::config::DecoderConfig;
 use crate::optimizer::{AdamW, OptimizerState, StepInfo};
 use crate::{Error, Result};
 
-/// Rows `start..start + len` of a batch. They attend causally within the segment, and to all rows of its ancestors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
-    /// First row.
-    pub start: usize,
-    /// Number of rows.
-    pub len: usize,
-    /// Index of the segment that this one continues.
-    pub parent: Option<usize>,
-}
+pub use lyceum_kernels::Segment;
 
 /// What enters the first layer.
 #[derive(Debug, Clone, PartialEq)]

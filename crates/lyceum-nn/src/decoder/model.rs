@@ -1,0 +1,392 @@
+//! A decoder's weights as forward, backward and generation read them.
+
+use crate::config::DecoderConfig;
+use crate::decoder::linear::LinearGradient;
+use crate::decoder::store::Store;
+use crate::lora::{Group, LoraConfig, LoraLayout, PackedGroup};
+use crate::params::{Entry, Layout, MatrixSpan, ValueSpans};
+use crate::policy::Batch;
+use crate::{Error, Result};
+use lyceum_kernels::{HugeVec, Mat, Packed, Pool, Precision, RopeTable, add_scaled, embedding_gather, gemm};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The fused products of a layer, in the order of their use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Product {
+    Qkv,
+    Output,
+    GateUp,
+    Down,
+}
+
+/// Whether a forward goes through the adapter. Without an adapter both are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adapter {
+    /// Base weights and adapter: the policy.
+    On,
+    /// Base weights alone: the reference.
+    Off,
+}
+
+/// The unfused weights: all of them where they are trained, else only what the packed products do not hold.
+#[derive(Debug)]
+enum Flat {
+    /// The f32 master copy, laid out by [`Layout`].
+    Trained(HugeVec<f32>),
+    /// Embedding rows in the products' precision, and norms and biases.
+    Frozen { embedding: Store, vectors: Vec<f32> },
+}
+
+/// An adapter, trainable, and its packed products.
+#[derive(Debug)]
+pub(crate) struct AdapterWeights {
+    pub(crate) config: LoraConfig,
+    pub(crate) layout: LoraLayout,
+    pub(crate) flat: HugeVec<f32>,
+    packed: Vec<Option<PackedGroup>>,
+}
+
+/// A linear layer ready for use: the packed base, and the adapter's factors if it is adapted and on.
+#[derive(Clone, Copy)]
+pub(crate) struct Linear<'a> {
+    pub(crate) base: &'a Packed,
+    pub(crate) adapter: Option<LinearAdapter<'a>>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct LinearAdapter<'a> {
+    pub(crate) group: &'a Group,
+    pub(crate) packed: &'a PackedGroup,
+    pub(crate) flat: &'a [f32],
+    pub(crate) scale: f32,
+}
+
+/// A decoder's weights. Generation and training share them.
+#[derive(Debug)]
+pub struct Decoder {
+    pub(crate) config: DecoderConfig,
+    pub(crate) layout: Layout,
+    pub(crate) precision: Precision,
+    pub(crate) pool: Arc<Pool>,
+    flat: Flat,
+    /// Four products a layer, then the head.
+    packed: Vec<Packed>,
+    pub(crate) adapter: Option<AdapterWeights>,
+    /// Covers the positions asked for so far.
+    rope: Mutex<Arc<RopeTable>>,
+}
+
+/// Fills the elements of a tensor of the layout; called once for each.
+pub type Source<'a> = dyn FnMut(&Entry, &mut [f32]) -> Result<()> + 'a;
+
+impl Decoder {
+    /// Reads all tensors of `layout` from `source`; keeps an f32 master copy only if they are `trained`.
+    pub(crate) fn load(
+        config: DecoderConfig,
+        layout: Layout,
+        precision: Precision,
+        pool: Arc<Pool>,
+        trained: bool,
+        source: &mut Source<'_>,
+    ) -> Result<Self> {
+        let rope = Mutex::new(Arc::new(RopeTable::new(&config.rope_frequencies(), 0)));
+        if trained {
+            let mut flat = HugeVec::zeroed(layout.len());
+            for entry in layout.entries() {
+                source(entry, &mut flat[entry.range()])?;
+            }
+            let packed =
+                spans(&layout).map(|span| Packed::pack(&pool, precision, matrix(&flat, span))).collect();
+            return Ok(Self {
+                config,
+                layout,
+                precision,
+                pool,
+                flat: Flat::Trained(flat),
+                packed,
+                adapter: None,
+                rope,
+            });
+        }
+        let mut embedding = Store::zeroed(precision, layout.embedding.rows * layout.embedding.cols);
+        let mut vectors = vec![0.0; layout.len() - layout.matrices().end];
+        let mut rest = layout.entries().iter().peekable();
+        let mut packed: Vec<Packed> = Vec::with_capacity(4 * layout.layers.len() + 1);
+        let mut head = None;
+        // Matrices come one fused group at a time, so that only one is ever held in f32.
+        let groups = std::iter::once(layout.embedding)
+            .chain((layout.head != layout.embedding).then_some(layout.head))
+            .chain(layout.layers.iter().flat_map(products));
+        for span in groups {
+            let mut group = HugeVec::zeroed(span.rows * span.cols);
+            while let Some(entry) = rest.next_if(|entry| entry.offset < span.range().end) {
+                let range = entry.range();
+                source(entry, &mut group[range.start - span.offset..range.end - span.offset])?;
+            }
+            if span == layout.embedding {
+                embedding.put(&pool, 0, &group);
+            }
+            let pack = || Packed::pack(&pool, precision, Mat::f32(&group, span.rows, span.cols));
+            if span == layout.head {
+                head = Some(pack());
+            } else if span != layout.embedding {
+                packed.push(pack());
+            }
+        }
+        packed.extend(head);
+        for entry in rest {
+            let start = entry.offset.checked_sub(layout.matrices().end);
+            let start = start.ok_or_else(|| Error::Input(format!("{} cannot be frozen", entry.name)))?;
+            source(entry, &mut vectors[start..start + entry.len()])?;
+        }
+        let flat = Flat::Frozen { embedding, vectors };
+        Ok(Self { config, layout, precision, pool, flat, packed, adapter: None, rope })
+    }
+
+    /// Adds an adapter with these flat values.
+    pub(crate) fn attach(&mut self, config: LoraConfig, layout: LoraLayout, flat: HugeVec<f32>) {
+        let packed = layout
+            .groups
+            .iter()
+            .map(|group| {
+                group.as_ref().map(|group| PackedGroup::pack(&self.pool, self.precision, group, &flat))
+            })
+            .collect();
+        self.adapter = Some(AdapterWeights { config, layout, flat, packed });
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Names and places of the base model's tensors.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Precision of the operands of products.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The threads that all work on these weights runs on.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Bytes held by weights: master copy, packed products, adapter.
+    pub fn bytes(&self) -> usize {
+        let flat = match &self.flat {
+            Flat::Trained(flat) => size_of_val(&**flat),
+            Flat::Frozen { embedding, vectors } => embedding.bytes() + size_of_val(&**vectors),
+        };
+        let adapter = self.adapter.as_ref().map_or(0, |adapter| size_of_val(&*adapter.flat));
+        flat + adapter + self.packed.iter().map(Packed::bytes).sum::<usize>()
+    }
+
+    /// A norm or bias.
+    pub(crate) fn vector(&self, range: &Range<usize>) -> &[f32] {
+        match &self.flat {
+            Flat::Trained(flat) => &flat[range.clone()],
+            Flat::Frozen { vectors, .. } => {
+                let start = self.layout.matrices().end;
+                &vectors[range.start - start..range.end - start]
+            }
+        }
+    }
+
+    /// Rope's angles for at least the positions below `positions`.
+    pub(crate) fn rope(&self, positions: usize) -> Arc<RopeTable> {
+        let mut table = self.rope.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.positions() < positions {
+            let room = positions.next_power_of_two().max(512);
+            *table = Arc::new(RopeTable::new(&self.config.rope_frequencies(), room));
+        }
+        Arc::clone(&table)
+    }
+
+    /// Rope's angles for the positions of `batch`.
+    pub(crate) fn rope_for(&self, batch: &Batch) -> Arc<RopeTable> {
+        self.rope(batch.positions.iter().max().map_or(0, |&last| last as usize + 1))
+    }
+
+    /// Embedding rows of `ids`, to `out` of `ids.len() x hidden`.
+    pub(crate) fn embed(&self, ids: &[u32], out: &mut [f32]) {
+        let hidden = self.config.hidden_size;
+        match &self.flat {
+            Flat::Trained(flat) => {
+                embedding_gather(&self.pool, hidden, &flat[self.layout.embedding.range()], ids, out);
+            }
+            Flat::Frozen { embedding: Store::F32(table), .. } => {
+                embedding_gather(&self.pool, hidden, table, ids, out);
+            }
+            Flat::Frozen { embedding: Store::Bf16(table), .. } => {
+                for (&id, row) in ids.iter().zip(out.chunks_exact_mut(hidden)) {
+                    for (value, element) in row.iter_mut().zip(&table[id as usize * hidden..]) {
+                        *value = element.to_f32();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The product `product` of layer `layer`.
+    pub(crate) fn linear(&self, layer: usize, product: Product, adapter: Adapter) -> Linear<'_> {
+        self.linear_at(4 * layer + product as usize, adapter)
+    }
+
+    /// The head: hidden to logits.
+    pub(crate) fn head(&self, adapter: Adapter) -> Linear<'_> {
+        self.linear_at(self.packed.len() - 1, adapter)
+    }
+
+    fn linear_at(&self, index: usize, adapter: Adapter) -> Linear<'_> {
+        let adapter = self.adapter.as_ref().filter(|_| adapter == Adapter::On).and_then(|adapter| {
+            let group = adapter.layout.groups[index].as_ref()?;
+            let packed = adapter.packed[index].as_ref()?;
+            Some(LinearAdapter { group, packed, flat: &adapter.flat, scale: adapter.config.scale() })
+        });
+        Linear { base: &self.packed[index], adapter }
+    }
+
+    /// The value head's weight and bias.
+    pub(crate) fn value_head(&self) -> Option<(&[f32], f32)> {
+        let spans = self.value_spans()?;
+        let flat = self.trainable();
+        Some((&flat[spans.weight.clone()], flat[spans.bias]))
+    }
+
+    /// Where the value head lies in the trainable vector.
+    pub(crate) fn value_spans(&self) -> Option<&ValueSpans> {
+        self.adapter.as_ref().map_or(self.layout.value.as_ref(), |adapter| adapter.layout.value.as_ref())
+    }
+
+    /// Whether the base weights themselves are trained.
+    pub(crate) fn trains_base(&self) -> bool {
+        self.adapter.is_none() && matches!(self.flat, Flat::Trained(_))
+    }
+
+    /// Where the gradient of the base product at `span` goes, in the gradient of the trainable vector.
+    pub(crate) fn gradient_of<'g>(&self, span: MatrixSpan, gradient: &'g mut [f32]) -> LinearGradient<'g> {
+        if self.trains_base() {
+            LinearGradient::Base(&mut gradient[span.range()])
+        } else {
+            LinearGradient::Adapter(gradient)
+        }
+    }
+
+    /// The trainable vector: the adapter's, or all weights; empty when frozen.
+    pub(crate) fn trainable(&self) -> &[f32] {
+        match (&self.adapter, &self.flat) {
+            (Some(adapter), _) => &adapter.flat,
+            (None, Flat::Trained(flat)) => flat,
+            (None, Flat::Frozen { .. }) => &[],
+        }
+    }
+
+    /// The trainable vector, to be changed; call [`repack`](Self::repack) after.
+    pub(crate) fn trainable_mut(&mut self) -> &mut [f32] {
+        match (&mut self.adapter, &mut self.flat) {
+            (Some(adapter), _) => &mut adapter.flat,
+            (None, Flat::Trained(flat)) => flat,
+            (None, Flat::Frozen { .. }) => &mut [],
+        }
+    }
+
+    /// The tensors of the trainable vector.
+    pub(crate) fn trainable_entries(&self) -> &[Entry] {
+        match (&self.adapter, &self.flat) {
+            (Some(adapter), _) => adapter.layout.entries(),
+            (None, Flat::Trained(_)) => self.layout.entries(),
+            (None, Flat::Frozen { .. }) => &[],
+        }
+    }
+
+    /// The part of the trainable vector that weight decay applies to.
+    pub(crate) fn decayed(&self) -> Range<usize> {
+        match (&self.adapter, &self.flat) {
+            (Some(adapter), _) => {
+                0..adapter.layout.value.as_ref().map_or(adapter.flat.len(), |value| value.bias)
+            }
+            (None, Flat::Trained(_)) => self.layout.matrices(),
+            (None, Flat::Frozen { .. }) => 0..0,
+        }
+    }
+
+    /// Brings the packed products up to date with the trainable vector.
+    pub(crate) fn repack(&mut self) {
+        if let Some(adapter) = &mut self.adapter {
+            for (packed, group) in adapter.packed.iter_mut().zip(&adapter.layout.groups) {
+                if let (Some(packed), Some(group)) = (packed, group) {
+                    packed.repack(&self.pool, group, &adapter.flat);
+                }
+            }
+        } else if let Flat::Trained(flat) = &self.flat {
+            for (packed, span) in self.packed.iter_mut().zip(spans(&self.layout)) {
+                packed.repack(&self.pool, matrix(flat, span));
+            }
+        }
+    }
+
+    /// As [`read_base`](Self::read_base), with `scale * B A` added where an adapter belongs to the tensor.
+    pub(crate) fn read_merged(&self, entry: &Entry, out: &mut [f32]) {
+        self.read_base(entry, out);
+        let Some(adapter) = &self.adapter else { return };
+        let holder = spans(&self.layout)
+            .zip(&adapter.layout.groups)
+            .find(|(span, _)| entry.shape.len() == 2 && span.range().contains(&entry.offset));
+        let Some((span, Some(group))) = holder else { return };
+        let first = (entry.offset - span.offset) / span.cols;
+        let part = group.parts.iter().enumerate().find(|(_, part)| part.outputs.start == first);
+        let Some((index, part)) = part else { return };
+        let a = &adapter.flat[group.a.clone()][index * group.rank * span.cols..];
+        let a = Mat::f32(a, group.rank, span.cols);
+        let b = Mat::f32(&adapter.flat[part.b.clone()], part.outputs.len(), group.rank);
+        let mut delta = HugeVec::zeroed(out.len());
+        gemm(&self.pool, Precision::F32, b, a, &mut delta, span.cols, false);
+        add_scaled(&self.pool, adapter.config.scale(), &delta, out);
+    }
+
+    /// Copies a tensor of the base model, as it is used, to `out`: rounded to the products' precision when frozen.
+    pub(crate) fn read_base(&self, entry: &Entry, out: &mut [f32]) {
+        let flat = match &self.flat {
+            Flat::Trained(flat) => return out.copy_from_slice(&flat[entry.range()]),
+            Flat::Frozen { embedding, .. } => embedding,
+        };
+        if entry.offset >= self.layout.matrices().end {
+            return out.copy_from_slice(self.vector(&entry.range()));
+        }
+        if self.layout.embedding.range().contains(&entry.offset) {
+            return flat.get(&self.pool, 0, out);
+        }
+        let holder =
+            spans(&self.layout).zip(&self.packed).find(|(span, _)| span.range().contains(&entry.offset));
+        if let Some((span, packed)) = holder {
+            let first = (entry.offset - span.offset) / span.cols;
+            let view = packed.view();
+            self.pool.split(out, span.cols, |start, rows| {
+                for (row, values) in rows.chunks_exact_mut(span.cols).enumerate() {
+                    for (col, value) in values.iter_mut().enumerate() {
+                        *value = view.at(first + start + row, col);
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// The spans of a layer's products, in [`Product`]'s order.
+fn products(layer: &crate::params::LayerSpans) -> [MatrixSpan; 4] {
+    [layer.qkv, layer.output, layer.gate_up, layer.down]
+}
+
+/// The spans of all products, in the order of `Decoder::packed`.
+fn spans(layout: &Layout) -> impl Iterator<Item = MatrixSpan> + '_ {
+    layout.layers.iter().flat_map(products).chain([layout.head])
+}
+
+fn matrix(flat: &[f32], span: MatrixSpan) -> Mat<'_> {
+    Mat::f32(&flat[span.range()], span.rows, span.cols)
+}
