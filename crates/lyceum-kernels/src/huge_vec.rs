@@ -25,6 +25,9 @@ unsafe impl<T: Send> Send for HugeVec<T> {}
 unsafe impl<T: Sync> Sync for HugeVec<T> {}
 
 impl<T: Zeroable + Copy> HugeVec<T> {
+    /// A buffer of no elements.
+    pub const EMPTY: Self = Self { start: NonNull::dangling(), len: 0 };
+
     /// A buffer of `len` zeros.
     ///
     /// # Panics
@@ -41,7 +44,7 @@ impl<T: Zeroable + Copy> HugeVec<T> {
                 // Zero bytes are a valid `T`: `Zeroable`.
                 Self { start: start.cast(), len }
             }
-            _ => Self { start: NonNull::dangling(), len },
+            _ => Self { len, ..Self::EMPTY },
         }
     }
 
@@ -85,7 +88,7 @@ impl<T> DerefMut for HugeVec<T> {
 
 impl<T: Zeroable + Copy> Default for HugeVec<T> {
     fn default() -> Self {
-        Self::zeroed(0)
+        Self::EMPTY
     }
 }
 

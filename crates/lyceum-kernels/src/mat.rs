@@ -96,6 +96,19 @@ impl<'a> Mat<'a> {
         self.cols
     }
 
+    pub(crate) fn data(&self) -> Data<'a> {
+        self.data
+    }
+
+    /// Elements from one row to the next, of the matrix before it was transposed.
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    pub(crate) fn is_transposed(&self) -> bool {
+        self.transposed
+    }
+
     /// The element at `row`, `col`, as f32. For checks and edges: products go through packed copies.
     ///
     /// # Panics

@@ -113,6 +113,11 @@ impl<'a, T> Disjoint<'a, T> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), borrow: PhantomData }
     }
 
+    /// Where the slice begins.
+    pub(crate) fn start(&self) -> *mut T {
+        self.start
+    }
+
     /// The elements in `range`.
     ///
     /// # Safety

@@ -1,11 +1,19 @@
+mod blocked;
+mod isa;
+mod lines;
+mod pack;
 mod packed;
+mod scratch;
+mod tile;
 
 pub use packed::Packed;
 
-use half::bf16;
-
-use crate::pool::{Disjoint, share};
-use crate::{Mat, Pool};
+use crate::mat::Data;
+use crate::pool::Disjoint;
+use crate::{Level, Mat, Pool};
+use blocked::{Product, Right};
+use pack::Cell;
+use tile::Kind;
 
 /// Precision of the operands of a product. Sums are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,15 +22,6 @@ pub enum Precision {
     F32,
     /// Operands rounded to bf16, to nearest with ties to even.
     Bf16,
-}
-
-impl Precision {
-    fn round(self, value: f32) -> f32 {
-        match self {
-            Self::F32 => value,
-            Self::Bf16 => bf16::from_f32(value).to_f32(),
-        }
-    }
 }
 
 /// c = a b, or c += a b with `accumulate`: a is m x k, b k x n, and c's m rows of n lie `c_stride` apart.
@@ -38,30 +37,13 @@ pub fn gemm(
     c_stride: usize,
     accumulate: bool,
 ) {
-    let (m, n, k) = (a.rows(), b.cols(), a.cols());
-    assert_eq!(k, b.rows(), "the columns of a are not the rows of b");
-    if m == 0 || n == 0 {
-        return;
-    }
-    assert!(
-        c_stride >= n && c.len() >= (m - 1) * c_stride + n,
-        "c is too short for {m} rows of {n} at {c_stride}"
-    );
-    let c = Disjoint::new(c);
-    pool.run(|worker| {
-        for i in share(m, pool.threads(), worker) {
-            // SAFETY: a row belongs to one worker.
-            let row = unsafe { c.slice(i * c_stride..i * c_stride + n) };
-            for (j, sum) in row.iter_mut().enumerate() {
-                if !accumulate {
-                    *sum = 0.0;
-                }
-                for p in 0..k {
-                    *sum += precision.round(a.at(i, p)) * precision.round(b.at(p, j));
-                }
-            }
+    let right = match b.data() {
+        Data::Packed(weights) if b.is_transposed() && weights.precision() == precision => {
+            Right::Packed(weights)
         }
-    });
+        _ => Right::Source(b.t()),
+    };
+    product(pool, precision, a, (b.rows(), b.cols()), right, c, c_stride, accumulate);
 }
 
 /// c = x W^T, or c += x W^T with `accumulate`: x is m x k, W the packed n x k weights, and c's m rows of n lie
@@ -73,5 +55,43 @@ pub fn gemm(
 /// # Panics
 /// If the shapes do not fit.
 pub fn gemm_packed(pool: &Pool, x: Mat, w: &Packed, c: &mut [f32], c_stride: usize, accumulate: bool) {
-    gemm(pool, w.precision(), x, w.view().t(), c, c_stride, accumulate);
+    product(pool, w.precision(), x, (w.cols(), w.rows()), Right::Packed(w), c, c_stride, accumulate);
+}
+
+fn product(
+    pool: &Pool,
+    precision: Precision,
+    a: Mat,
+    (k, n): (usize, usize),
+    b: Right,
+    c: &mut [f32],
+    c_stride: usize,
+    accumulate: bool,
+) {
+    let m = a.rows();
+    assert_eq!(a.cols(), k, "the columns of the left operand are not the rows of the right one");
+    if m == 0 || n == 0 {
+        return;
+    }
+    let end = (m - 1).checked_mul(c_stride).and_then(|start| start.checked_add(n));
+    assert!(
+        c_stride >= n && end.is_some_and(|end| end <= c.len()),
+        "{} elements do not hold {m} rows of {n} at stride {c_stride}",
+        c.len()
+    );
+    if k == 0 {
+        if !accumulate {
+            c.chunks_mut(c_stride).take(m).for_each(|row| row[..n].fill(0.0));
+        }
+        return;
+    }
+    let level = pool.level();
+    let (kind, left_cell, right_cell) = match (precision, level, b) {
+        (Precision::F32, ..) => (Kind::Floats, Cell::Float, Cell::Float),
+        (Precision::Bf16, Level::Avx512Bf16, _) => (Kind::Pairs, Cell::Pair, Cell::Pair),
+        (Precision::Bf16, _, Right::Packed(_)) => (Kind::Widening, Cell::Rounded, Cell::Pair),
+        (Precision::Bf16, _, Right::Source(_)) => (Kind::Floats, Cell::Rounded, Cell::Rounded),
+    };
+    let c = Disjoint::new(c);
+    Product { level, kind, left_cell, right_cell, a, b, n, c, c_stride, accumulate }.run(pool);
 }

@@ -1,20 +1,22 @@
+use std::ops::Range;
+
 use half::bf16;
 
 use super::Precision;
-use crate::{HugeVec, Mat, Pool};
+use super::pack::{Cell, pack, unpack};
+use super::scratch::{self, Scratch};
+use super::tile::PANEL;
+use crate::pool::{Disjoint, share};
+use crate::{HugeVec, Level, Mat, Pool};
 
-/// Weights W (n x k) laid out once for the products x W^T.
+/// Weights W (n x k) laid out once for the products x W^T: panels of 32 rows, inside them step by step along k. The
+/// layout is the same at every level.
 #[derive(Clone, Debug)]
 pub struct Packed {
     rows: usize,
     cols: usize,
-    data: Panels,
-}
-
-#[derive(Clone, Debug)]
-enum Panels {
-    F32(HugeVec<f32>),
-    Bf16(HugeVec<bf16>),
+    precision: Precision,
+    cells: HugeVec<u32>,
 }
 
 impl Packed {
@@ -22,11 +24,8 @@ impl Packed {
     #[must_use]
     pub fn pack(pool: &Pool, precision: Precision, w: Mat) -> Self {
         let (rows, cols) = (w.rows(), w.cols());
-        let data = match precision {
-            Precision::F32 => Panels::F32(HugeVec::zeroed(rows * cols)),
-            Precision::Bf16 => Panels::Bf16(HugeVec::zeroed(rows * cols)),
-        };
-        let mut packed = Self { rows, cols, data };
+        let mut packed = Self { rows, cols, precision, cells: HugeVec::default() };
+        packed.cells = HugeVec::zeroed(rows.div_ceil(PANEL) * packed.stride());
         packed.repack(pool, w);
         packed
     }
@@ -37,19 +36,16 @@ impl Packed {
     /// If the shape differs.
     pub fn repack(&mut self, pool: &Pool, w: Mat) {
         assert_eq!((w.rows(), w.cols()), (self.rows, self.cols), "repacking cannot change the shape");
-        let cols = self.cols;
-        match &mut self.data {
-            Panels::F32(data) => pool.split(data, 1, |first, part| {
-                for (index, value) in (first..).zip(part) {
-                    *value = w.at(index / cols, index % cols);
-                }
-            }),
-            Panels::Bf16(data) => pool.split(data, 1, |first, part| {
-                for (index, value) in (first..).zip(part) {
-                    *value = bf16::from_f32(w.at(index / cols, index % cols));
-                }
-            }),
-        }
+        let (rows, cols, cell, stride) = (self.rows, self.cols, self.cell(), self.stride());
+        let cells = Disjoint::new(&mut self.cells);
+        pool.run(|worker| {
+            for panel in share(rows.div_ceil(PANEL), pool.threads(), worker) {
+                // SAFETY: a panel belongs to one worker.
+                let out = unsafe { cells.slice(panel * stride..(panel + 1) * stride) };
+                let lanes = panel * PANEL..rows.min((panel + 1) * PANEL);
+                pack(pool.level(), cell, &w, lanes, 0..cols, PANEL, out);
+            }
+        });
     }
 
     /// Number of rows of W: outputs.
@@ -67,10 +63,7 @@ impl Packed {
     /// Precision the weights are kept in, and that of the products with them.
     #[must_use]
     pub fn precision(&self) -> Precision {
-        match self.data {
-            Panels::F32(_) => Precision::F32,
-            Panels::Bf16(_) => Precision::Bf16,
-        }
+        self.precision
     }
 
     /// W as a matrix, an operand of [`gemm`](crate::gemm): dX = dY W needs no other copy of the weights.
@@ -82,17 +75,49 @@ impl Packed {
     /// Memory of the packed weights, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        match &self.data {
-            Panels::F32(data) => size_of_val(&**data),
-            Panels::Bf16(data) => size_of_val(&**data),
+        size_of_val(&*self.cells)
+    }
+
+    pub(super) fn cell(&self) -> Cell {
+        match self.precision {
+            Precision::F32 => Cell::Float,
+            Precision::Bf16 => Cell::Pair,
         }
     }
 
+    pub(super) fn cells(&self) -> &[u32] {
+        &self.cells
+    }
+
+    /// Cells from one panel to the next.
+    pub(super) fn stride(&self) -> usize {
+        self.cell().steps(self.cols) * PANEL
+    }
+
+    /// Calls `f` with a copy of some rows and columns as a matrix.
+    pub(super) fn unpack(&self, level: Level, rows: Range<usize>, cols: Range<usize>, f: impl FnOnce(Mat)) {
+        // Whole lines of 16 rows, and whole cells.
+        let first = rows.start / 16 * 16;
+        let count = (rows.end - first).next_multiple_of(16);
+        let per_cell = if self.precision == Precision::Bf16 { 2 } else { 1 };
+        let steps = cols.start / per_cell..cols.end.div_ceil(per_cell);
+        let width = steps.len() * per_cell;
+        scratch::with(Scratch::Unpacked, count * steps.len(), |out| {
+            unpack(level, &self.cells, self.stride(), first..first + count, steps.clone(), out);
+            let skip = (rows.start - first) * width + cols.start - steps.start * per_cell;
+            f(match self.precision {
+                Precision::F32 => Mat::f32(&bytemuck::cast_slice(out)[skip..], rows.len(), cols.len()),
+                Precision::Bf16 => Mat::bf16(&bytemuck::cast_slice(out)[skip..], rows.len(), cols.len()),
+            }
+            .with_stride(width));
+        });
+    }
+
     pub(crate) fn at(&self, row: usize, col: usize) -> f32 {
-        let index = row * self.cols + col;
-        match &self.data {
-            Panels::F32(data) => data[index],
-            Panels::Bf16(data) => data[index].to_f32(),
+        let cell = |step: usize| self.cells[row / PANEL * self.stride() + step * PANEL + row % PANEL];
+        match self.precision {
+            Precision::F32 => f32::from_bits(cell(col)),
+            Precision::Bf16 => bf16::from_bits((cell(col / 2) >> (16 * (col % 2))) as u16).to_f32(),
         }
     }
 }

@@ -1,0 +1,180 @@
+//! The micro-kernel: a tile of c is summed in registers over a panel of a and one or more of b.
+
+#[cfg(target_arch = "x86_64")]
+use super::isa::{Avx2, Avx512, Pairs};
+use super::isa::{Floats, Isa, Operands, Portable, Widening};
+use crate::Level;
+
+/// Columns of a panel of b.
+pub(super) const PANEL: usize = 32;
+
+/// What one call of the micro-kernel works on. A panel is a matrix of cells of four bytes, one row a step of the sum:
+/// an f32, or two bf16 that follow each other along k, the first in the lower half.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    /// Steps of the sum.
+    pub steps: usize,
+    /// A panel of as many columns as the tile has rows.
+    pub a: *const u32,
+    /// Panels of [`PANEL`] columns.
+    pub b: *const u32,
+    /// Cells from one panel of b to the next.
+    pub b_stride: usize,
+    pub c: *mut f32,
+    pub c_stride: usize,
+    /// Columns of c that exist from `c` on; those of the tile beyond are computed but not stored.
+    pub cols: usize,
+    /// Start from c, not from zero.
+    pub accumulate: bool,
+    /// What to bring near meanwhile: two cache lines from here on in the first step, `ahead_step` cells further in
+    /// each following one. Any address will do.
+    pub ahead: *const u32,
+    pub ahead_step: usize,
+}
+
+/// What a step of the sum multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Floats by floats.
+    Floats,
+    /// Two floats by a pair of bf16.
+    Widening,
+    /// Pairs of bf16 by pairs.
+    Pairs,
+}
+
+/// The micro-kernel for one shape of tile.
+///
+/// # Safety
+/// The machine has the level it was picked for; the panels and c have the elements that the tile promises.
+pub(super) type Kernel = unsafe fn(&Tile);
+
+/// Rows of the highest tile at a level.
+pub(super) fn highest(level: Level) -> usize {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512Bf16 | Level::Avx512 => Avx512::ROWS,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => Avx2::ROWS,
+        _ => Portable::ROWS,
+    }
+}
+
+/// The kernel of the widest tile of `rows` rows whose sums stay in registers and that spans no more than the panels of
+/// `cols` columns, and its width in columns.
+///
+/// # Panics
+/// If there are no such kernels: too many rows, or pairs below their level.
+pub(super) fn pick(level: Level, kind: Kind, rows: usize, cols: usize) -> (Kernel, usize) {
+    let cols = cols.next_multiple_of(PANEL);
+    macro_rules! shapes {
+        ($function:ident, $isa:ty, $operands:ty; $($rows:literal: $($vectors:literal)+),+) => {
+            match rows {
+                $($($rows if $vectors * <$isa>::LANES <= cols => {
+                    return ($function::<$operands, $rows, $vectors>, $vectors * <$isa>::LANES);
+                })+)+
+                _ => {}
+            }
+        };
+    }
+    macro_rules! avx512 {
+        ($function:ident, $operands:ty) => {
+            shapes!($function, Avx512, $operands; 1: 8 4 2, 2: 8 4 2, 3: 4 2, 4: 4 2, 5: 4 2, 6: 4 2,
+                    7: 2, 8: 2, 9: 2, 10: 2, 11: 2, 12: 2)
+        };
+    }
+    macro_rules! avx2 {
+        ($operands:ty) => { shapes!(avx2, Avx2, $operands; 1: 8 4, 2: 4, 3: 4, 4: 2, 5: 2, 6: 2) };
+    }
+    macro_rules! portable {
+        ($operands:ty) => { shapes!(portable, Portable, $operands; 1: 2, 2: 2) };
+    }
+    match (level, kind) {
+        #[cfg(target_arch = "x86_64")]
+        (Level::Avx512Bf16, Kind::Pairs) => avx512!(avx512bf16, Pairs),
+        #[cfg(target_arch = "x86_64")]
+        (Level::Avx512Bf16 | Level::Avx512, Kind::Floats) => avx512!(avx512, Floats),
+        #[cfg(target_arch = "x86_64")]
+        (Level::Avx512Bf16 | Level::Avx512, Kind::Widening) => avx512!(avx512, Widening),
+        #[cfg(target_arch = "x86_64")]
+        (Level::Avx2, Kind::Floats) => avx2!(Floats),
+        #[cfg(target_arch = "x86_64")]
+        (Level::Avx2, Kind::Widening) => avx2!(Widening),
+        (_, Kind::Floats) => portable!(Floats),
+        (_, Kind::Widening) => portable!(Widening),
+        (_, Kind::Pairs) => {}
+    }
+    unreachable!("no kernel of {rows} rows for {kind:?} at level {level}")
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma")]
+unsafe fn avx512bf16<O: Operands<Avx512>, const R: usize, const V: usize>(tile: &Tile) {
+    // SAFETY: compiled for the level; the rest is passed on.
+    unsafe { sum::<Avx512, O, R, V>(tile) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
+unsafe fn avx512<O: Operands<Avx512>, const R: usize, const V: usize>(tile: &Tile) {
+    // SAFETY: as above.
+    unsafe { sum::<Avx512, O, R, V>(tile) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2<O: Operands<Avx2>, const R: usize, const V: usize>(tile: &Tile) {
+    // SAFETY: as above.
+    unsafe { sum::<Avx2, O, R, V>(tile) }
+}
+
+unsafe fn portable<O: Operands<Portable>, const R: usize, const V: usize>(tile: &Tile) {
+    // SAFETY: as above.
+    unsafe { sum::<Portable, O, R, V>(tile) }
+}
+
+/// Sums a tile of `R` rows and `V` vectors of columns.
+///
+/// Every element is summed step after step, alone in its lane: its value does not depend on the tile's shape.
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "rows and vectors index a, b, c and the sums alike")]
+unsafe fn sum<I: Isa, O: Operands<I>, const R: usize, const V: usize>(tile: &Tile) {
+    let Tile { steps, mut a, mut b, b_stride, c, c_stride, cols, accumulate, mut ahead, ahead_step } = *tile;
+    // SAFETY: by the contracts of `Kernel` and `Isa`; columns beyond `cols` are not accessed.
+    unsafe {
+        let mut sums = [[I::zero(); V]; R];
+        if accumulate {
+            for r in 0..R {
+                for v in 0..V {
+                    let first = v * I::LANES;
+                    sums[r][v] = I::load(c.wrapping_add(r * c_stride + first), cols.saturating_sub(first));
+                }
+            }
+        }
+        for _ in 0..steps {
+            I::prefetch(ahead);
+            ahead = ahead.wrapping_add(ahead_step);
+            for part in 0..O::PARTS {
+                let mut right = [I::zero(); V];
+                for v in 0..V {
+                    let column = v * I::LANES;
+                    right[v] = O::right(b.add(column / PANEL * b_stride + column % PANEL), part);
+                }
+                for r in 0..R {
+                    let left = I::splat(a.add(part * R + r).cast());
+                    for v in 0..V {
+                        sums[r][v] = O::multiply_add(left, right[v], sums[r][v]);
+                    }
+                }
+            }
+            a = a.add(O::PARTS * R);
+            b = b.add(PANEL);
+        }
+        for r in 0..R {
+            for v in 0..V {
+                let first = v * I::LANES;
+                I::store(sums[r][v], c.wrapping_add(r * c_stride + first), cols.saturating_sub(first));
+            }
+        }
+    }
+}
