@@ -1,2 +1,15 @@
-//! Generation: continuous batching, prompt sharing, sampling and exact log-probabilities
+//! Generation: continuous batching, prompt sharing, sampling and exact log-probabilities.
 #![forbid(unsafe_code)]
+
+mod active;
+mod choices;
+mod error;
+mod generate;
+mod request;
+mod sampling;
+
+pub use choices::Choices;
+pub use error::{Error, Result};
+pub use generate::{Event, Generator};
+pub use request::{Completion, Finish, Request, Stop};
+pub use sampling::{Drawn, Sampling, draw};

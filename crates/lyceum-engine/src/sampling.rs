@@ -1,6 +1,6 @@
 //! Choosing one token from a row of logits.
 
-use lyceum_kernels::{Level, exp_sum};
+use lyceum_kernels::{Level, exp_weights, row_maximum};
 use serde::{Deserialize, Serialize};
 
 /// How tokens are chosen. The defaults sample from the model's own distribution.
@@ -88,13 +88,13 @@ pub fn draw(
     penalise(logits, sampling.repetition_penalty, history);
     let greedy = sampling.temperature == 0.0;
     let scale = if greedy { 1.0 } else { 1.0 / sampling.temperature };
-    let top = maximum(logits);
+    let top = row_maximum(level, logits);
     let best = match allowed {
         None => logits.iter().position(|&x| x == top)? as u32,
         Some(set) => best_of(logits, set)?,
     };
     // From here `logits` holds weights exp(scale (logit - top)).
-    let sum = exp_sum(level, logits, scale, top);
+    let sum = exp_weights(level, logits, scale, top);
     if !(top.is_finite() && sum.is_finite()) {
         return None;
     }
@@ -126,18 +126,6 @@ fn penalise(logits: &mut [f32], penalty: f32, history: &[u32]) {
             *x = if *x > 0.0 { *x / penalty } else { *x * penalty };
         }
     }
-}
-
-/// The largest entry; NaN never wins. Kept branch-free in lanes so that the compiler uses vectors.
-fn maximum(row: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let (chunks, rest) = row.as_chunks::<16>();
-    for chunk in chunks {
-        for (m, &x) in lanes.iter_mut().zip(chunk) {
-            *m = if x > *m { x } else { *m };
-        }
-    }
-    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
 }
 
 fn best_of(row: &[f32], set: &[u32]) -> Option<u32> {
