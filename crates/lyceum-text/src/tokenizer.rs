@@ -1,0 +1,184 @@
+//! The tokenizer: a `tokenizer.json` pipeline with the special ids and the chat template that belong to it.
+
+use sha2::{Digest, Sha256};
+
+use crate::{ChatTemplate, Error, Result};
+
+/// More embedding rows than this beyond the tokenizer's size are no padding but another model.
+const SPARE_ROWS: usize = 1024;
+
+/// Ids with a meaning for generation and training.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpecialIds {
+    /// Begin of sequence.
+    pub bos: Option<u32>,
+    /// Any of these ends a generation; the first is the one to train with.
+    pub eos: Vec<u32>,
+    /// Padding.
+    pub pad: Option<u32>,
+    /// Stands for what the vocabulary cannot spell.
+    pub unk: Option<u32>,
+}
+
+/// Whether decoding shows control tokens such as `<|im_end|>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpecialTokens {
+    /// As text.
+    Keep,
+    /// Not at all.
+    Skip,
+}
+
+/// Text to ids and back, equal to what `transformers` makes of the same files.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    pipeline: tokenizers::Tokenizer,
+    size: usize,
+    special: SpecialIds,
+    chat_template: Option<String>,
+}
+
+impl Tokenizer {
+    /// From the bytes of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`Error::Vocabulary`] if they are no tokenizer or a special id is outside its vocabulary.
+    pub fn from_json(json: &[u8], special: SpecialIds, chat_template: Option<String>) -> Result<Self> {
+        let mut pipeline =
+            tokenizers::Tokenizer::from_bytes(json).map_err(|error| Error::Vocabulary(error.to_string()))?;
+        // Files keep the truncation and padding of their last use; neither belongs to the vocabulary.
+        pipeline.with_padding(None);
+        pipeline.with_truncation(None).map_err(|error| Error::Vocabulary(error.to_string()))?;
+        let size = pipeline.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+        let ids = [special.bos, special.pad, special.unk].into_iter().flatten();
+        if let Some(id) = ids.chain(special.eos.iter().copied()).find(|&id| id as usize >= size) {
+            return Err(Error::Vocabulary(format!("special id {id} is outside the {size} tokens")));
+        }
+        Ok(Self { pipeline, size, special, chat_template })
+    }
+
+    /// Ids of `text`. Control tokens written out in the text become their ids; none is added.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the vocabulary cannot spell the text and has no unknown token.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        self.encode_as(text, false)
+    }
+
+    /// Ids of `text` as the start of a document: with the begin (or end) token that this model's tokenizer adds.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_document(&self, text: &str) -> Result<Vec<u32>> {
+        self.encode_as(text, true)
+    }
+
+    fn encode_as(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
+        let encoding = self.pipeline.encode_fast(text, add_special);
+        Ok(encoding.map_err(|error| Error::Tokenizer(error.to_string()))?.get_ids().to_vec())
+    }
+
+    /// Text of `ids`. Ids outside the vocabulary (a model's padding rows) give nothing, invalid UTF-8 gives U+FFFD.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the decoder of the file refuses the tokens.
+    pub fn decode(&self, ids: &[u32], special: SpecialTokens) -> Result<String> {
+        let text = self.pipeline.decode(ids, special == SpecialTokens::Skip);
+        text.map_err(|error| Error::Tokenizer(error.to_string()))
+    }
+
+    /// Number of ids: the highest plus one, added tokens included.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.size
+    }
+
+    /// The token as the vocabulary writes it (`Ġthe`, `<|im_end|>`).
+    #[must_use]
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.pipeline.id_to_token(id)
+    }
+
+    /// Id of a token as the vocabulary writes it.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.pipeline.token_to_id(token)
+    }
+
+    /// Begin, end, padding and unknown ids.
+    #[must_use]
+    pub fn special(&self) -> &SpecialIds {
+        &self.special
+    }
+
+    /// Whether a sampled `id` ends the generation.
+    #[must_use]
+    pub fn is_eos(&self, id: u32) -> bool {
+        self.special.eos.contains(&id)
+    }
+
+    /// Source of the chat template, if there is one.
+    #[must_use]
+    pub fn chat_template_source(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// The same tokenizer with another chat template, which [`Tokenizer::save`] will write.
+    #[must_use]
+    pub fn with_chat_template(self, source: impl Into<String>) -> Self {
+        Self { chat_template: Some(source.into()), ..self }
+    }
+
+    /// The chat template, compiled; it sees this tokenizer's `bos_token`, `eos_token`, `pad_token` and `unk_token`.
+    ///
+    /// # Errors
+    /// [`Error::NoChatTemplate`], or [`Error::Template`] if it does not compile.
+    pub fn chat_template(&self) -> Result<ChatTemplate> {
+        let source = self.chat_template.as_deref().ok_or(Error::NoChatTemplate)?;
+        ChatTemplate::new(source, self.special_token_names())
+    }
+
+    /// The same tokenizer with other special ids.
+    pub(crate) fn with_special(self, special: SpecialIds) -> Self {
+        Self { special, ..self }
+    }
+
+    /// Names (`eos_token`, ...) and texts of the special tokens.
+    pub(crate) fn special_token_names(&self) -> Vec<(&'static str, String)> {
+        let SpecialIds { bos, eos, pad, unk } = &self.special;
+        let named = [
+            ("bos_token", *bos),
+            ("eos_token", eos.first().copied()),
+            ("pad_token", *pad),
+            ("unk_token", *unk),
+        ];
+        named.into_iter().filter_map(|(name, id)| Some((name, self.token(id?)?))).collect()
+    }
+
+    /// Checks that every id has a row among the `rows` of a model's embedding, and that not many more rows are there.
+    ///
+    /// # Errors
+    /// [`Error::VocabularySize`].
+    pub fn check_model(&self, rows: usize) -> Result<()> {
+        if (self.size..=self.size + SPARE_ROWS).contains(&rows) {
+            return Ok(());
+        }
+        Err(Error::VocabularySize { tokens: self.size, rows })
+    }
+
+    /// SHA-256 (hex) of the pipeline, the special ids and the chat template: equal fingerprints read and write alike.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the pipeline cannot be written as JSON.
+    pub fn fingerprint(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(self.to_json(false)?);
+        hash.update(format!("{:?}{:?}", self.special, self.chat_template));
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The pipeline as the text of a `tokenizer.json`.
+    pub(crate) fn to_json(&self, pretty: bool) -> Result<String> {
+        self.pipeline.to_string(pretty).map_err(|error| Error::Tokenizer(error.to_string()))
+    }
+}
