@@ -187,3 +187,101 @@ fn inner<V: Lanes>(x: V) -> V {
 fn distribution<V: Lanes>(x: V) -> V {
     V::splat(0.5) * erfc(x * V::splat(-FRAC_1_SQRT_2))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_gradient, cases, noise, pools, weigh, widen};
+    use proptest::prelude::*;
+
+    fn swiglu_oracle(width: usize, gate_up: &[f64]) -> Vec<f64> {
+        let rows = gate_up.chunks_exact(2 * width);
+        rows.flat_map(|row| (0..width).map(|i| row[i] / (1.0 + (-row[i]).exp()) * row[width + i])).collect()
+    }
+
+    /// The normal distribution function by the error function's series.
+    fn distribution_of(x: f64) -> f64 {
+        let z = x * std::f64::consts::FRAC_1_SQRT_2;
+        let series = (1..150).scan(z, |term, n| {
+            let now = *term / f64::from(2 * n - 1);
+            *term *= -z * z / f64::from(n);
+            Some(now)
+        });
+        0.5 + 0.5 * series.sum::<f64>() * std::f64::consts::FRAC_2_SQRT_PI
+    }
+
+    fn gelu_oracle(form: Gelu, x: f64) -> f64 {
+        match form {
+            Gelu::Erf => x * distribution_of(x),
+            Gelu::Tanh => {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+                0.5 * x * (1.0 + inner.tanh())
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(32))]
+
+        #[test]
+        fn swiglu_is_the_definition_and_backward_its_gradient(
+            rows in prop_oneof![1_usize..5, 100_usize..120],
+            width in 1_usize..100,
+            seed in any::<u64>(),
+        ) {
+            let gate_up: Vec<f32> = noise(seed, rows * 2 * width).iter().map(|x| 3.0 * x).collect();
+            let d_out = noise(!seed, rows * width);
+            let expected = swiglu_oracle(width, &widen(&gate_up));
+            for pool in pools() {
+                let mut out = vec![f32::NAN; rows * width];
+                swiglu(&pool, width, &gate_up, &mut out);
+                assert_close(&out, &expected, 1e-6);
+                let mut d = gate_up.clone();
+                swiglu_backward(&pool, width, &mut d, &d_out);
+                assert_gradient(|x| weigh(&swiglu_oracle(width, x), &d_out), &gate_up, &d, 2e-6);
+            }
+        }
+
+        #[test]
+        fn gelu_is_the_definition_and_backward_its_gradient(
+            len in prop_oneof![1_usize..80, 20_000_usize..20_100],
+            tanh_form in any::<bool>(),
+            seed in any::<u64>(),
+        ) {
+            let form = if tanh_form { Gelu::Tanh } else { Gelu::Erf };
+            let x: Vec<f32> = noise(seed, len).iter().map(|x| 1.5 * x).collect();
+            let expected: Vec<f64> = x.iter().map(|&x| gelu_oracle(form, f64::from(x))).collect();
+            let slopes: Vec<f64> = widen(&x)
+                .into_iter()
+                .map(|x| (gelu_oracle(form, x + 1e-5) - gelu_oracle(form, x - 1e-5)) / 2e-5)
+                .collect();
+            for pool in pools() {
+                let mut out = vec![f32::NAN; len];
+                gelu(&pool, form, &x, &mut out);
+                assert_close(&out, &expected, 1e-6);
+                let mut d = vec![1.0; len];
+                gelu_backward(&pool, form, &x, &mut d);
+                assert_close(&d, &slopes, 2e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn activations_of_large_numbers_stay_finite() {
+        for pool in pools() {
+            let x = [-200.0, -100.0, 100.0, 200.0];
+            for form in [Gelu::Erf, Gelu::Tanh] {
+                let (mut out, mut d) = ([0.0; 4], [1.0; 4]);
+                gelu(&pool, form, &x, &mut out);
+                gelu_backward(&pool, form, &x, &mut d);
+                assert_eq!(out.map(f32::abs), [0.0, 0.0, 100.0, 200.0]);
+                assert_eq!(d.map(f32::abs), [0.0, 0.0, 1.0, 1.0]);
+            }
+            let (mut gate_up, mut out) = ([-200.0, 200.0, 1.0, 1.0], [0.0; 2]);
+            swiglu(&pool, 2, &gate_up, &mut out);
+            assert_eq!(out.map(f32::abs), [0.0, 200.0]);
+            swiglu_backward(&pool, 2, &mut gate_up, &[1.0, 1.0]);
+            assert_eq!(gate_up.map(f32::abs), [0.0, 1.0, 0.0, 200.0]);
+        }
+    }
+}

@@ -101,3 +101,70 @@ impl Kernel for Step<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, cases, noise, pools};
+    use proptest::prelude::*;
+
+    const SETTINGS: AdamWStep = AdamWStep {
+        learning_rate: 1e-2,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        gradient_scale: 0.5,
+        step: 1,
+    };
+
+    /// One parameter with its moments, in f64, as PyTorch's documentation writes the algorithm.
+    fn oracle(settings: &AdamWStep, [p, m, v]: [f64; 3], g: f64) -> [f64; 3] {
+        let [lr, b1, b2] = [settings.learning_rate, settings.beta1, settings.beta2].map(f64::from);
+        let g = g * f64::from(settings.gradient_scale);
+        let p = p - lr * f64::from(settings.weight_decay) * p;
+        let (m, v) = (b1 * m + (1.0 - b1) * g, b2 * v + (1.0 - b2) * g * g);
+        let step = i32::try_from(settings.step).unwrap();
+        let (m_hat, v_hat) = (m / (1.0 - b1.powi(step)), v / (1.0 - b2.powi(step)));
+        [p - lr * m_hat / (v_hat.sqrt() + f64::from(settings.eps)), m, v]
+    }
+
+    proptest! {
+        #![proptest_config(cases(32))]
+
+        #[test]
+        fn steps_follow_the_algorithm(len in prop_oneof![1_usize..50, 2000_usize..2100], mirrored in any::<bool>(), seed in any::<u64>()) {
+            for pool in pools() {
+                let mut state = [noise(seed, len), vec![0.0; len], vec![0.0; len]];
+                let mut expected: Vec<[f64; 3]> = state[0].iter().map(|&p| [f64::from(p), 0.0, 0.0]).collect();
+                let mut mirror = vec![bf16::NAN; len];
+                for step in 1..5 {
+                    let settings = AdamWStep { step, ..SETTINGS };
+                    let g = noise(seed ^ step, len);
+                    for (state, &g) in expected.iter_mut().zip(&g) {
+                        *state = oracle(&settings, *state, f64::from(g));
+                    }
+                    let [p, m, v] = &mut state;
+                    adamw(&pool, &settings, p, &g, m, v, mirrored.then_some(&mut mirror));
+                }
+                for (k, state) in state.iter().enumerate() {
+                    let expected: Vec<f64> = expected.iter().map(|state| state[k]).collect();
+                    assert_close(state, &expected, 1e-5);
+                }
+                if mirrored {
+                    let rounded: Vec<bf16> = state[0].iter().copied().map(bf16::from_f32).collect();
+                    prop_assert_eq!(mirror, rounded);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_step_is_the_learning_rate_against_the_gradients_sign() {
+        let pool = Pool::new(1);
+        let settings = AdamWStep { weight_decay: 0.0, ..SETTINGS };
+        let (mut p, mut m, mut v) = ([1.0, 1.0, 1.0], [0.0; 3], [0.0; 3]);
+        adamw(&pool, &settings, &mut p, &[3.0, -0.01, 0.0], &mut m, &mut v, None);
+        assert_close(&p, &[0.99, 1.01, 1.0], 1e-6);
+    }
+}

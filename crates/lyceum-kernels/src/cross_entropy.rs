@@ -134,3 +134,100 @@ impl Kernel for Gradient<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_gradient, cases, noise, pools, widen};
+    use proptest::prelude::*;
+
+    /// The definition: log of the sum of exponentials, log-probability and entropy of each row.
+    fn oracle(logits: &[f64], scale: f64, targets: &[u32]) -> [Vec<f64>; 3] {
+        let rows = logits.chunks_exact(logits.len() / targets.len()).zip(targets);
+        let statistics = rows.map(|(logits, &target)| {
+            let greatest = logits.iter().copied().fold(f64::MIN, f64::max) * scale;
+            let lse = greatest + logits.iter().map(|x| (scale * x - greatest).exp()).sum::<f64>().ln();
+            let entropy = -logits.iter().map(|x| (scale * x - lse).exp() * (scale * x - lse)).sum::<f64>();
+            [lse, scale * logits[target as usize] - lse, entropy]
+        });
+        let statistics: Vec<[f64; 3]> = statistics.collect();
+        std::array::from_fn(|k| statistics.iter().map(|row| row[k]).collect())
+    }
+
+    fn statistics(pool: &Pool, logits: &[f32], scale: f32, targets: &[u32]) -> [Vec<f32>; 3] {
+        let mut statistics: [Vec<f32>; 3] = std::array::from_fn(|_| vec![f32::NAN; targets.len()]);
+        let [lse, logp, entropy] = &mut statistics;
+        logit_statistics(pool, logits, scale, targets, lse, logp, entropy);
+        statistics
+    }
+
+    proptest! {
+        #![proptest_config(cases(32))]
+
+        #[test]
+        fn statistics_are_the_definition_and_their_gradient_its_gradient(
+            rows in 1_usize..7,
+            vocabulary in prop_oneof![1_usize..100, 4000_usize..4100],
+            scale in 0.3_f32..3.0,
+            with_entropy in any::<bool>(),
+            seed in any::<u64>(),
+        ) {
+            let logits: Vec<f32> = noise(seed, rows * vocabulary).iter().map(|x| 4.0 * x).collect();
+            let targets: Vec<u32> = (0..rows).map(|row| ((row * 7919) % vocabulary) as u32).collect();
+            let d_logp = noise(seed ^ 1, rows);
+            let d_entropy = if with_entropy { noise(seed ^ 2, rows) } else { Vec::new() };
+            let expected = oracle(&widen(&logits), f64::from(scale), &targets);
+            let loss = |logits: &[f64]| {
+                let [_, logp, entropy] = oracle(logits, f64::from(scale), &targets);
+                let of = |x: &[f64], d: &[f32]| x.iter().zip(d).map(|(x, &d)| x * f64::from(d)).sum::<f64>();
+                of(&logp, &d_logp) + of(&entropy, &d_entropy)
+            };
+            for pool in pools() {
+                let found = statistics(&pool, &logits, scale, &targets);
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert_close(found, expected, 3e-6);
+                }
+                let [lse, _, entropy] = found;
+                let mut d = logits.clone();
+                logit_gradient(&pool, &mut d, scale, &targets, &lse, &entropy, &d_logp, &d_entropy);
+                assert_gradient(loss, &logits, &d, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn a_uniform_row_has_the_entropy_of_its_size() {
+        for pool in pools() {
+            let [lse, logp, entropy] = statistics(&pool, &[3.0; 8], 2.0, &[5]);
+            assert_close(&lse, &[6.0 + 8.0_f64.ln()], 1e-6);
+            assert_close(&logp, &[-8.0_f64.ln()], 1e-6);
+            assert_close(&entropy, &[8.0_f64.ln()], 1e-6);
+        }
+    }
+
+    #[test]
+    fn forbidden_tokens_have_no_probability_and_no_gradient() {
+        for pool in pools() {
+            let logits = [0.0, f32::NEG_INFINITY, 0.0, 90.0, f32::NEG_INFINITY];
+            let [lse, logp, entropy] = statistics(&pool, &logits, 1.0, &[3]);
+            assert_eq!((lse[0], logp[0]), (90.0, 0.0));
+            assert!(entropy[0].abs() < 1e-30, "{}", entropy[0]);
+            let mut d = logits;
+            logit_gradient(&pool, &mut d, 1.0, &[3], &lse, &entropy, &[1.0], &[1.0]);
+            assert!(d.iter().all(|d| d.abs() < 1e-30), "{d:?}");
+        }
+    }
+
+    #[test]
+    fn rows_without_derivatives_get_none() {
+        let (pool, mut d) = (Pool::new(1), noise(1, 10));
+        logit_gradient(&pool, &mut d, 1.0, &[0, 1], &[3.0; 2], &[1.0; 2], &[], &[]);
+        assert!(d.iter().all(|&d| d == 0.0));
+    }
+
+    #[test]
+    #[should_panic(expected = "past the vocabulary")]
+    fn a_target_past_the_vocabulary_is_refused() {
+        statistics(&Pool::new(1), &[0.0; 6], 1.0, &[0, 3]);
+    }
+}

@@ -80,3 +80,47 @@ impl Kernel for Scale<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, cases, noise, pools, widen};
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(cases(32))]
+
+        #[test]
+        fn sums_and_multiples_are_the_definitions(
+            rows in prop_oneof![1_usize..5, 300_usize..310],
+            width in 1_usize..90,
+            factor in -2.0_f32..2.0,
+            seed in any::<u64>(),
+        ) {
+            let (x, y, bias) = (noise(seed, rows * width), noise(seed ^ 1, rows * width), noise(seed ^ 2, width));
+            let (x64, y64) = (widen(&x), widen(&y));
+            let added: Vec<f64> = x64.iter().zip(&y64).map(|(x, y)| y + f64::from(factor) * x).collect();
+            let scaled: Vec<f64> = x64.iter().map(|x| f64::from(factor) * x).collect();
+            let biased: Vec<f64> = x64.iter().zip(bias.iter().cycle()).map(|(x, &b)| x + f64::from(b)).collect();
+            let sums: Vec<f64> =
+                (0..width).map(|i| f64::from(bias[i]) + x64.iter().skip(i).step_by(width).sum::<f64>()).collect();
+            for pool in pools() {
+                let mut result = y.clone();
+                add_scaled(&pool, factor, &x, &mut result);
+                assert_close(&result, &added, 1e-6);
+                let mut result = x.clone();
+                scale(&pool, factor, &mut result);
+                assert_close(&result, &scaled, 1e-6);
+                let mut result = x.clone();
+                add_bias(&pool, &bias, &mut result);
+                assert_close(&result, &biased, 1e-6);
+                let mut result = bias.clone();
+                add_column_sums(&pool, &x, &mut result);
+                assert_close(&result, &sums, 1e-5);
+                let mut again = bias.clone();
+                add_column_sums(&Pool::with_level(4, pool.level()), &x, &mut again);
+                prop_assert_eq!(result, again);
+            }
+        }
+    }
+}

@@ -28,9 +28,9 @@ pub fn dot(pool: &Pool, x: &[f32], y: &[f32]) -> f64 {
         }
     };
     if blocks.len() < 32 {
-        fill(0, &mut blocks)
+        fill(0, &mut blocks);
     } else {
-        pool.split(&mut blocks, 1, fill)
+        pool.split(&mut blocks, 1, fill);
     }
     blocks.iter().sum()
 }
@@ -58,5 +58,40 @@ impl Kernel for Dot<'_> {
             sums[0] = V::load(&self.x[rest + i..]).mul_add(V::load(&self.y[rest + i..]), sums[0]);
         }
         ((sums[0] + sums[1]) + (sums[2] + sums[3])).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{cases, noise, pools, widen};
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(cases(32))]
+
+        #[test]
+        fn dot_is_the_definition_for_any_threads(len in 0_usize..5000, long in any::<bool>(), seed in any::<u64>()) {
+            let len = len + if long { 60_000 } else { 0 };
+            let (x, y) = (noise(seed, len), noise(!seed, len));
+            let expected: f64 = widen(&x).iter().zip(widen(&y)).map(|(x, y)| x * y).sum();
+            for pool in pools() {
+                let product = dot(&pool, &x, &y);
+                prop_assert!((product - expected).abs() <= 1e-6 * (len as f64).sqrt().max(1.0));
+                prop_assert_eq!(product.to_bits(), dot(&Pool::with_level(5, pool.level()), &x, &y).to_bits());
+            }
+        }
+    }
+
+    #[test]
+    fn a_norm_shows_what_is_not_finite() {
+        for pool in pools() {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut x = noise(1, 3001);
+                assert!(squared_norm(&pool, &x).is_finite());
+                x[3000] = bad;
+                assert!(!squared_norm(&pool, &x).is_finite());
+            }
+        }
     }
 }

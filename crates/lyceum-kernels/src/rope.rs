@@ -107,3 +107,56 @@ impl Kernel for Rope<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, cases, noise, pools};
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(cases(32))]
+
+        #[test]
+        fn rope_turns_pairs_and_turns_them_back(
+            rows in prop_oneof![1_usize..5, 400_usize..500],
+            heads in 1_usize..4,
+            half in 1_usize..40,
+            offset in 0_usize..20,
+            seed in any::<u64>(),
+        ) {
+            let span = HeadSpan { stride: offset + heads * 2 * half + 1, offset, heads, dim: 2 * half };
+            let frequencies: Vec<f32> = (0..half).map(|i| 10_000_f32.powf(-(i as f32) / half as f32)).collect();
+            let table = RopeTable::new(&frequencies, 600);
+            let positions: Vec<u32> = (0..rows).map(|row| ((row * 37) % 600) as u32).collect();
+            let x = noise(seed, rows * span.stride);
+            let mut expected: Vec<f64> = x.iter().copied().map(f64::from).collect();
+            for (row, &position) in positions.iter().enumerate() {
+                for head in 0..heads {
+                    let start = row * span.stride + offset + head * 2 * half;
+                    for (i, f) in frequencies.iter().enumerate() {
+                        let (sin, cos) = f64::from(position as f32 * f).sin_cos();
+                        let (a, b) = (f64::from(x[start + i]), f64::from(x[start + half + i]));
+                        expected[start + i] = a * cos - b * sin;
+                        expected[start + half + i] = a * sin + b * cos;
+                    }
+                }
+            }
+            for pool in pools() {
+                let mut turned = x.clone();
+                rope(&pool, span, &mut turned, &positions, &table, Rotation::Forward);
+                assert_close(&turned, &expected, 1e-6);
+                // A rotation's gradient is its inverse.
+                rope(&pool, span, &mut turned, &positions, &table, Rotation::Inverse);
+                assert_close(&turned, &x, 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "past the table")]
+    fn a_position_past_the_table_is_refused() {
+        let span = HeadSpan { stride: 2, offset: 0, heads: 1, dim: 2 };
+        rope(&Pool::new(1), span, &mut [0.0; 2], &[4], &RopeTable::new(&[1.0], 4), Rotation::Forward);
+    }
+}

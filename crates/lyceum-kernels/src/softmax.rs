@@ -86,3 +86,51 @@ impl Kernel for Backward<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_gradient, cases, noise, pools, weigh, widen};
+    use proptest::prelude::*;
+
+    fn oracle(width: usize, x: &[f64]) -> Vec<f64> {
+        let row = |x: &[f64]| -> Vec<f64> {
+            let greatest = x.iter().copied().fold(f64::MIN, f64::max);
+            let sum: f64 = x.iter().map(|x| (x - greatest).exp()).sum();
+            x.iter().map(|x| (x - greatest).exp() / sum).collect()
+        };
+        x.chunks_exact(width).flat_map(row).collect()
+    }
+
+    proptest! {
+        #![proptest_config(cases(32))]
+
+        #[test]
+        fn softmax_is_the_definition_and_backward_its_gradient(
+            rows in prop_oneof![1_usize..5, 300_usize..310],
+            width in 1_usize..100,
+            seed in any::<u64>(),
+        ) {
+            let x: Vec<f32> = noise(seed, rows * width).iter().map(|x| 5.0 * x).collect();
+            let d_out = noise(!seed, x.len());
+            let expected = oracle(width, &widen(&x));
+            for pool in pools() {
+                let mut p = x.clone();
+                softmax(&pool, width, &mut p);
+                assert_close(&p, &expected, 1e-6);
+                let mut d = d_out.clone();
+                softmax_backward(&pool, width, &p, &mut d);
+                assert_gradient(|x| weigh(&oracle(width, x), &d_out), &x, &d, 2e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn masked_elements_have_probability_zero() {
+        for pool in pools() {
+            let mut x = [1000.0, f32::NEG_INFINITY, 1000.0, -1000.0];
+            softmax(&pool, 4, &mut x);
+            assert_eq!(x, [0.5, 0.0, 0.5, 0.0]);
+        }
+    }
+}

@@ -3,6 +3,8 @@
 mod heads;
 mod layer;
 mod rms;
+#[cfg(test)]
+mod tests;
 
 pub use heads::{rms_norm_heads, rms_norm_heads_backward};
 pub use layer::{layer_norm, layer_norm_backward};
