@@ -38,8 +38,6 @@ impl SavedLayer {
 /// Everything a forward leaves for its backward.
 #[derive(Debug)]
 pub(crate) struct Tape {
-    /// Rows there is room for.
-    pub(crate) capacity: usize,
     /// The residual stream before each layer and after the last: layers + 1 of rows x hidden.
     pub(crate) residual: Vec<HugeVec<f32>>,
     /// One a layer; a single one, recomputed in backward, under activation checkpointing.
@@ -55,7 +53,6 @@ impl Tape {
     ) -> Self {
         let saved = if checkpointing { 1 } else { config.num_layers };
         Self {
-            capacity: rows,
             residual: (0..=config.num_layers).map(|_| HugeVec::zeroed(rows * config.hidden_size)).collect(),
             layers: (0..saved).map(|_| SavedLayer::new(config, precision, rows)).collect(),
         }
@@ -68,7 +65,7 @@ impl Tape {
 }
 
 /// Room for the layer being computed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Scratch {
     /// Rows there is room for.
     pub(crate) capacity: usize,
@@ -114,8 +111,6 @@ impl Scratch {
 /// Room for the gradients that pass through a layer.
 #[derive(Debug)]
 pub(crate) struct BackwardScratch {
-    /// Rows there is room for.
-    pub(crate) capacity: usize,
     /// The residual stream's gradient, rows x hidden.
     pub(crate) d_residual: HugeVec<f32>,
     /// Of a norm's output, rows x hidden.
@@ -134,7 +129,6 @@ impl BackwardScratch {
     pub(crate) fn new(config: &DecoderConfig, rows: usize) -> Self {
         let (query, kv) = (config.query_width(), config.kv_width());
         Self {
-            capacity: rows,
             d_residual: HugeVec::zeroed(rows * config.hidden_size),
             d_normed: HugeVec::zeroed(rows * config.hidden_size),
             d_qkv: HugeVec::zeroed(rows * (query + 2 * kv)),

@@ -6,7 +6,9 @@
 
 mod activations;
 mod backbone;
+mod cache;
 mod evaluate;
+mod generate;
 mod head;
 pub mod initial;
 mod layer;
@@ -15,5 +17,6 @@ mod model;
 mod policy;
 mod store;
 
+pub use cache::{KvCache, RowInput, Slot};
 pub use model::{Adapter, Decoder, Source};
 pub use policy::{KernelPolicy, Options, Training};
