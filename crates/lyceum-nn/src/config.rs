@@ -225,7 +225,9 @@ impl DecoderConfig {
         within("head_dim", self.head_dim, bounds::HEAD_DIM)?;
         within("max_position_embeddings", self.max_positions, bounds::POSITIONS)?;
         within("num_attention_heads * head_dim", self.query_width(), bounds::WIDTH)?;
-        ensure(self.head_dim.is_multiple_of(2), || format!("head_dim is {}; rope needs an even one", self.head_dim))?;
+        ensure(self.head_dim.is_multiple_of(2), || {
+            format!("head_dim is {}; rope needs an even one", self.head_dim)
+        })?;
         ensure(self.num_heads.is_multiple_of(self.num_kv_heads), || {
             format!(
                 "num_attention_heads ({}) is not a multiple of num_key_value_heads ({})",
