@@ -1,8 +1,27 @@
 //! Run folders: recipes, checkpoints, resume, metrics, reports, progress, interruption.
 #![forbid(unsafe_code)]
 
+mod alarm;
+mod checkpoint;
+mod durable;
 mod error;
+mod events;
+mod folder;
+mod interrupt;
+mod journal;
+mod layout;
+mod lock;
+mod metrics;
+mod progress;
 mod recipe;
 
+pub use alarm::{Alarm, AlarmRule, Symptom};
+pub use checkpoint::{Best, Checkpoint, CheckpointWriter, sha256_of_file};
 pub use error::{Error, Result};
+pub use folder::{Resumed, RunFolder};
+pub use interrupt::Interrupt;
+pub use journal::Journal;
+pub use layout::Layout;
+pub use metrics::{MetricsLog, Row, read_rows};
+pub use progress::Progress;
 pub use recipe::{Origin, Recipe};
