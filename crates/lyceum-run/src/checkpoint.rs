@@ -96,6 +96,23 @@ impl CheckpointWriter {
         Ok(())
     }
 
+    /// Lets someone else's writer fill a folder, then reads back every file in it (not in folders below it).
+    ///
+    /// # Errors
+    /// The writer's, and those of [`stream`](Self::stream).
+    pub fn folder<E: From<Error>>(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&Path) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let path = self.place(name)?;
+        write(&path)?;
+        for file in durable::names_in(&path)? {
+            self.file::<E>(&format!("{name}/{file}"), |_| Ok(()))?;
+        }
+        Ok(())
+    }
+
     /// Checks a name and makes the folders it needs.
     fn place(&self, name: &str) -> Result<PathBuf> {
         let plain =
@@ -149,6 +166,13 @@ pub(crate) fn write_checkpoint<E: From<Error>>(
         let _ = durable::remove(&temporary);
     }
     written
+}
+
+/// Step of the best checkpoint in the memory of one, which need not be whole.
+pub(crate) fn remembered_best(folder: &Path) -> Option<u64> {
+    let text = std::fs::read(folder.join(MANIFEST)).ok()?;
+    let manifest: Manifest = serde_json::from_slice(&text).ok()?;
+    manifest.best.map(|best| best.step)
 }
 
 /// How names of unfinished checkpoints begin.

@@ -1,7 +1,7 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{TEMPORARY, write_checkpoint};
+use crate::checkpoint::{TEMPORARY, remembered_best, write_checkpoint};
 use crate::lock::Lock;
 use crate::{Best, Checkpoint, CheckpointWriter, Error, Layout, Result, durable};
 
@@ -140,11 +140,14 @@ impl RunFolder {
         Ok(path)
     }
 
+    /// Keeps the newest and, of each of them, the best it remembers: whichever is resumed from, its best is there.
     fn drop_old(&self, newest: u64) -> Result<()> {
         let steps: Vec<u64> =
             self.layout.checkpoint_steps()?.into_iter().filter(|&step| step <= newest).collect();
-        let old = &steps[..steps.len().saturating_sub(self.keep)];
-        for &step in old.iter().filter(|&&step| self.best.is_none_or(|best| best.step != step)) {
+        let (old, kept) = steps.split_at(steps.len().saturating_sub(self.keep));
+        let bests: Vec<u64> =
+            kept.iter().filter_map(|&step| remembered_best(&self.layout.checkpoint(step))).collect();
+        for &step in old.iter().filter(|step| !bests.contains(step)) {
             // Renamed first: a removal cut short must not look like a damaged checkpoint.
             let place = self.layout.checkpoint(step);
             let dropped = self.layout.checkpoints().join(format!("{TEMPORARY}dropped-{step}"));
