@@ -2,9 +2,6 @@
 
 use crate::{Result, SpecialTokens, Tokenizer};
 
-/// An unfinished character shows as at most this many U+FFFD: three of four bytes, one each under byte fallback.
-const UNFINISHED: usize = 3;
-
 /// Turns one generation's tokens into text as they come, never emitting half a character.
 ///
 /// What [`push`](Self::push) and [`finish`](Self::finish) return, joined, is [`Tokenizer::decode`] of all ids. (One
@@ -35,10 +32,11 @@ impl TextStream {
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> Result<String> {
         self.window.push(id);
         let text = tokenizer.decode(&self.window, self.special)?;
-        let open =
-            text.chars().rev().take(UNFINISHED).take_while(|&c| c == char::REPLACEMENT_CHARACTER).count();
-        let stable = text.len() - open * char::REPLACEMENT_CHARACTER.len_utf8();
-        let piece = self.take(&text, stable);
+        // What the next token may still change: one character shows an unfinished sequence of bytes, except under byte
+        // fallback, which judges a whole run of bytes at once.
+        let most = if tokenizer.decodes_bytes() { 1 } else { usize::MAX };
+        let open = text.chars().rev().take(most).take_while(|&c| c == char::REPLACEMENT_CHARACTER).count();
+        let piece = self.take(&text, text.len() - open * char::REPLACEMENT_CHARACTER.len_utf8());
         if open == 0 && !piece.is_empty() {
             self.window.drain(..self.fresh);
             self.fresh = self.window.len();
@@ -60,7 +58,8 @@ impl TextStream {
 
     /// Text between what is out and `end`.
     fn take(&mut self, text: &str, end: usize) -> String {
-        let piece = text.get(self.emitted..end).unwrap_or_default().to_owned();
+        let start = text.ceil_char_boundary(self.emitted);
+        let piece = text.get(start..end).unwrap_or_default().to_owned();
         self.emitted = self.emitted.max(end);
         piece
     }

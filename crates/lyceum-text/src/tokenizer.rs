@@ -87,6 +87,11 @@ impl Tokenizer {
         text.map_err(|error| Error::Tokenizer(error.to_string()))
     }
 
+    /// Whether tokens are bytes, decoded together, rather than text.
+    pub(crate) fn decodes_bytes(&self) -> bool {
+        matches!(self.pipeline.get_decoder(), Some(tokenizers::DecoderWrapper::ByteLevel(_)))
+    }
+
     /// Number of ids: the highest plus one, added tokens included.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
