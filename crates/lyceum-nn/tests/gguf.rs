@@ -20,7 +20,11 @@ fn load(bytes: &[u8]) -> Result<(DecoderConfig, Vec<f32>), String> {
 fn load_file(path: &Path) -> Result<(DecoderConfig, Vec<f32>), String> {
     let mut checkpoint = Checkpoint::open(path).map_err(|e| e.to_string())?;
     let layout = Layout::new(&checkpoint.config, false);
-    let flat = checkpoint.load(&layout).map_err(|e| e.to_string())?;
+    checkpoint.check(&layout).map_err(|e| e.to_string())?;
+    let mut flat = vec![0.0; layout.len()];
+    for entry in layout.entries() {
+        checkpoint.read(entry, &mut flat[entry.range()]).map_err(|e| e.to_string())?;
+    }
     Ok((checkpoint.config, flat))
 }
 

@@ -22,9 +22,13 @@ pub use safetensors::{Notes, open_safetensors, parse_safetensors_header, write_s
 pub use tensor_store::TensorStore;
 
 use crate::config::DecoderConfig;
-use crate::params::{Layout, VALUE_BIAS, VALUE_WEIGHT};
+use crate::decoder::{KernelPolicy, Options};
+use crate::params::{Entry, Layout, VALUE_BIAS, VALUE_WEIGHT, is_value_head};
+use crate::policy::{NamedTensor, Policy};
 use crate::{Error, Result};
+use lyceum_kernels::Pool;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A model on disk, opened: configuration and header are read, weights not yet.
 #[derive(Debug)]
@@ -49,47 +53,72 @@ impl Checkpoint {
         if path.is_dir() { folder::open_folder(path) } else { open_gguf_model(path) }
     }
 
-    /// Reads all weights of `layout` as one flat vector. A value head that the file lacks starts at zero.
+    /// Checks that the file holds what `layout` wants, in its shapes, and nothing that the model would ignore.
+    /// A value head may be missing.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] if a tensor is missing, has another shape, holds a number that is not finite, or if the
-    /// file has a tensor which the model would ignore.
-    pub fn load(&mut self, layout: &Layout) -> Result<Vec<f32>> {
-        let refuse = |problem: String| Error::Checkpoint { path: self.path.clone(), problem };
+    /// [`Error::Checkpoint`] naming the tensor.
+    pub fn check(&self, layout: &Layout) -> Result<()> {
+        let refuse = |problem: String| Err(Error::Checkpoint { path: self.path.clone(), problem });
         let ignorable = |name: &str| {
             // Old files store rope's constants; some with tied embeddings store the matrix twice.
             name.ends_with("rotary_emb.inv_freq")
                 || (name == "lm_head.weight" && self.config.tied_embeddings)
-                || [VALUE_WEIGHT, VALUE_BIAS].contains(&name)
+                || is_value_head(name)
         };
         if let Some(name) = self.tensors.names().find(|name| layout.entry(name).is_none() && !ignorable(name))
         {
-            return Err(refuse(format!(
+            return refuse(format!(
                 "holds tensor {name:?}, which a {} does not have; the configuration and the weights do not belong \
                  together, or the model has a part that is not implemented",
                 self.config.family.architecture()
-            )));
+            ));
         }
-        let mut wanted = Vec::new();
         for entry in layout.entries() {
             match self.tensors.shape(&entry.name) {
-                Some(shape) if shape == entry.shape => wanted.push(entry),
-                None if [VALUE_WEIGHT, VALUE_BIAS].contains(&entry.name.as_str()) => {}
-                None => return Err(refuse(format!("lacks tensor {:?}; fetch the whole model", entry.name))),
+                Some(shape) if shape == entry.shape => {}
+                None if is_value_head(&entry.name) => {}
+                None => return refuse(format!("lacks tensor {:?}; fetch the whole model", entry.name)),
                 Some(shape) => {
-                    return Err(refuse(format!(
+                    return refuse(format!(
                         "tensor {:?} has shape {shape:?}; the configuration demands {:?}",
                         entry.name, entry.shape
-                    )));
+                    ));
                 }
             }
         }
-        // All shapes are in the file, so this allocation is bounded by the file's size.
-        let mut flat = vec![0.0; layout.len()];
-        for entry in wanted {
-            self.tensors.read_into(&entry.name, &mut flat[entry.range()])?;
+        Ok(())
+    }
+
+    /// Reads one tensor of a layout that was [`check`](Self::check)ed. A value head that the file lacks stays as it
+    /// is.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for a number that is not finite; [`Error::Io`].
+    pub fn read(&mut self, entry: &Entry, out: &mut [f32]) -> Result<()> {
+        if is_value_head(&entry.name) && self.tensors.shape(&entry.name).is_none() {
+            return Ok(());
         }
-        Ok(flat)
+        self.tensors.read_into(&entry.name, out)
+    }
+
+    /// Builds the model: checks the file and reads its weights, a stored value head among them if one is wanted.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check) and [`KernelPolicy::new`]; [`Error::Checkpoint`] for numbers that are not finite.
+    pub fn into_policy(mut self, options: Options, pool: Arc<Pool>) -> Result<KernelPolicy> {
+        self.check(&Layout::new(&self.config, options.value_head))?;
+        let value_head = options.value_head && self.tensors.shape(VALUE_WEIGHT).is_some();
+        let tensors = &mut self.tensors;
+        let mut policy = KernelPolicy::new(self.config, options, pool, &mut |entry, out| {
+            tensors.read_into(&entry.name, out)
+        })?;
+        if value_head {
+            let (weight, bias) = (tensors.read(VALUE_WEIGHT)?, tensors.read(VALUE_BIAS)?);
+            let named = |name, data| NamedTensor { name, shape: &[], data };
+            policy.load_parameters(&[named(VALUE_WEIGHT, &weight), named(VALUE_BIAS, &bias)])?;
+        }
+        Ok(policy)
     }
 }
 
