@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -129,9 +129,11 @@ fn unpack(
     for index in 0..zip.len() {
         let entry = zip.by_index(index).map_err(|e| damaged(format!("cannot be read: {e}")))?;
         let name = entry.name().to_owned();
-        let Some(path) = entry.enclosed_name() else {
+        // Stricter than the archive library, which lets `a/../b` pass.
+        let path = PathBuf::from(&name);
+        if !path.components().all(|part| matches!(part, Component::Normal(_))) {
             return Err(damaged(format!("holds the name {name:?}, which leads out of its folder")));
-        };
+        }
         let Ok(relative) = path.strip_prefix(inside) else { continue };
         if entry.is_dir() {
             continue;
@@ -181,13 +183,14 @@ mod tests {
     fn unpacked(files: &[(&str, &[u8])], link: Option<&str>) -> Result<Vec<String>> {
         let folder = tempfile::tempdir().unwrap();
         let archive = archive(folder.path(), files, link);
-        let out = folder.path().join("out");
-        fs::create_dir(&out).unwrap();
+        let out = folder.path().join("a/b/out");
+        fs::create_dir_all(&out).unwrap();
         let known = |name: &str| {
             if name == "w.bin" { Expected { bytes: Some(3), sha256: None } } else { Expected::default() }
         };
-        unpack(&archive, "pkg/model", &out, known)?;
-        assert!(!folder.path().join("evil").exists());
+        let result = unpack(&archive, "pkg/model", &out, known);
+        assert!(!folder.path().join("a/evil").exists() && !folder.path().join("a/b/evil").exists());
+        result?;
         let mut names: Vec<String> =
             fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
@@ -213,6 +216,7 @@ mod tests {
         };
         refused(&[("pkg/model/../../evil", b"x")], None, "leads out");
         refused(&[("../evil", b"x")], None, "leads out");
+        refused(&[("/pkg/model/evil", b"x")], None, "leads out");
         refused(&[], Some("pkg/model/link"), "link");
         refused(&[("pkg/model/w.bin", b"abcd")], None, "3 bytes were expected");
         refused(&[("pkg/other", b"x")], None, "nothing");
