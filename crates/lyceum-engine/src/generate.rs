@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 
-use lyceum_kernels::Pool;
-use lyceum_nn::{KvCache, Prefix, RowInput, Slot, Weights};
+use lyceum_nn::decoder::{Decoder, KvCache, RowInput, Slot};
 use lyceum_text::Tokenizer;
 
 use crate::active::Active;
 use crate::request::{Completion, Finish, Request};
 use crate::sampling::{Drawn, draw};
-use crate::{Error, Result};
+use crate::Result;
 
 /// What happened during generation, as it happens.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ pub enum Event<'a> {
 /// its ids or log-probabilities.
 #[derive(Clone, Copy)]
 pub struct Generator<'m> {
-    weights: &'m Weights,
+    decoder: &'m Decoder,
     tokenizer: &'m Tokenizer,
     batch: usize,
 }
@@ -55,15 +54,16 @@ struct Flight {
 
 /// A prompt in the cache and the logits after it.
 struct Prefilled {
-    prefix: Prefix,
+    request: usize,
+    slot: Slot,
     logits: Vec<f32>,
 }
 
 impl<'m> Generator<'m> {
     /// A generator that keeps at most `batch` samples in flight.
     #[must_use]
-    pub fn new(weights: &'m Weights, tokenizer: &'m Tokenizer, batch: usize) -> Self {
-        Self { weights, tokenizer, batch: batch.max(1) }
+    pub fn new(decoder: &'m Decoder, tokenizer: &'m Tokenizer, batch: usize) -> Self {
+        Self { decoder, tokenizer, batch: batch.max(1) }
     }
 
     /// Completes all requests; the answer has one list a request, in order, with one completion a sample.
@@ -72,50 +72,54 @@ impl<'m> Generator<'m> {
     /// completions that say so.
     ///
     /// # Errors
-    /// [`Error::Model`] and [`Error::Text`] for faults of model or tokenizer that concern all requests.
+    /// [`Error::Model`](crate::Error::Model) and [`Error::Text`](crate::Error::Text) for faults of model or tokenizer that concern all requests.
     pub fn generate(
         &self,
         requests: &[Request],
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Vec<Vec<Completion>>> {
-        let mut cache = self.weights.cache();
+        let mut cache = self.decoder.cache();
         let mut done: Vec<Vec<Option<Completion>>> =
             requests.iter().map(|r| vec![None; r.samples.len()]).collect();
         let mut waiting: VecDeque<(usize, usize)> =
             requests.iter().enumerate().flat_map(|(r, q)| (0..q.samples.len()).map(move |s| (r, s))).collect();
         let mut flights: Vec<Flight> = Vec::new();
-        let mut prefilled: Option<(usize, Prefilled)> = None;
+        let mut prefilled: Vec<Prefilled> = Vec::new();
+        let mut logits = Vec::new();
 
         while !(waiting.is_empty() && flights.is_empty()) {
-            while flights.len() < self.batch {
-                let Some((r, s)) = waiting.pop_front() else { break };
-                let request = &requests[r];
-                if let Some(cause) = self.refusal(request) {
-                    finish(&mut done, observe, Active::new(r, s), Finish::Fault, Some(cause));
-                    continue;
-                }
-                if prefilled.as_ref().is_none_or(|(of, _)| *of != r) {
-                    if let Some((_, old)) = prefilled.take() {
-                        cache.release_prefix(old.prefix);
-                    }
-                    prefilled = Some((r, self.prefill(&mut cache, &request.prompt)?));
-                }
-                let Some((_, ready)) = &prefilled else { break };
+            let places = self.batch - flights.len();
+            let newcomers: Vec<(usize, usize)> = waiting.drain(..places.min(waiting.len())).collect();
+            self.prefill(requests, &newcomers, &mut cache, &mut prefilled)?;
+            for (r, s) in newcomers {
                 let active = Active::new(r, s);
-                let mut logits = ready.logits.clone();
-                let drawn = self.draw_row(&mut logits, request, &active);
+                let Some(ready) = prefilled.iter().find(|ready| ready.request == r) else {
+                    let cause = self.refusal(&requests[r]);
+                    finish(&mut done, observe, active, Finish::Fault, cause);
+                    continue;
+                };
+                let drawn = self.draw_row(&mut ready.logits.clone(), &requests[r], &active);
                 if let Some((active, next)) = self.advance(active, drawn, requests, &mut done, observe)? {
-                    flights.push(Flight { active, slot: cache.fork(&ready.prefix), next });
+                    flights.push(Flight { active, slot: cache.fork(ready.slot), next });
                 }
             }
+            // Only the prompt of the sample that waits first can be needed again.
+            let next = waiting.front().map(|&(r, _)| r);
+            prefilled.retain(|ready| {
+                let keep = Some(ready.request) == next;
+                if !keep {
+                    cache.release(ready.slot);
+                }
+                keep
+            });
             if flights.is_empty() {
                 continue;
             }
             let rows: Vec<RowInput> = flights.iter().map(|f| RowInput { token: f.next, slot: f.slot }).collect();
-            let mut logits = self.weights.extend(&mut cache, &rows)?;
+            let wanted: Vec<usize> = (0..rows.len()).collect();
+            self.decoder.extend(&mut cache, &rows, &wanted, &mut logits)?;
             let drawn = self.draw_rows(&mut logits, requests, &flights);
-            let before = std::mem::take(&mut flights);
-            for (flight, drawn) in before.into_iter().zip(drawn) {
+            for (flight, drawn) in std::mem::take(&mut flights).into_iter().zip(drawn) {
                 match self.advance(flight.active, drawn, requests, &mut done, observe)? {
                     Some((active, next)) => flights.push(Flight { active, next, slot: flight.slot }),
                     None => cache.release(flight.slot),
@@ -125,9 +129,36 @@ impl<'m> Generator<'m> {
         Ok(done.into_iter().map(|samples| samples.into_iter().flatten().collect()).collect())
     }
 
+    /// Brings the newcomers' prompts into the cache, each once, unless they are there or can't be answered.
+    fn prefill(
+        &self,
+        requests: &[Request],
+        newcomers: &[(usize, usize)],
+        cache: &mut KvCache,
+        prefilled: &mut Vec<Prefilled>,
+    ) -> Result<()> {
+        let mut wanted: Vec<usize> = newcomers.iter().map(|&(r, _)| r).collect();
+        wanted.dedup();
+        wanted.retain(|&r| prefilled.iter().all(|ready| ready.request != r) && self.refusal(&requests[r]).is_none());
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let prompts: Vec<(Slot, &[u32])> =
+            wanted.iter().map(|&r| (cache.allocate(), requests[r].prompt.as_slice())).collect();
+        let mut logits = Vec::new();
+        self.decoder.prefill(cache, &prompts, &mut logits)?;
+        let rows = logits.chunks_exact(self.decoder.config().vocab_size);
+        prefilled.extend(wanted.iter().zip(&prompts).zip(rows).map(|((&request, &(slot, _)), row)| Prefilled {
+            request,
+            slot,
+            logits: row.to_vec(),
+        }));
+        Ok(())
+    }
+
     /// Why a request can't be answered.
     fn refusal(&self, request: &Request) -> Option<String> {
-        let context = self.weights.config().max_positions;
+        let context = self.decoder.config().max_positions;
         let length = request.prompt.len();
         if let Some(problem) = request.sampling.problem() {
             return Some(problem);
@@ -135,16 +166,14 @@ impl<'m> Generator<'m> {
         if length == 0 {
             return Some("the prompt is empty".into());
         }
+        if let Some(id) = request.prompt.iter().find(|&&id| id as usize >= self.decoder.config().vocab_size) {
+            return Some(format!("the prompt holds token {id}, which the model does not know"));
+        }
         (length >= context).then(|| format!("the prompt has {length} tokens; the model's context holds {context}"))
     }
 
-    fn prefill(&self, cache: &mut KvCache, prompt: &[u32]) -> Result<Prefilled> {
-        let (prefix, logits) = self.weights.prefill(cache, prompt)?;
-        Ok(Prefilled { prefix, logits })
-    }
-
     fn draw_row(&self, logits: &mut [f32], request: &Request, active: &Active) -> Option<Drawn> {
-        let level = self.weights.pool().level();
+        let level = self.decoder.pool().level();
         let uniform = request.uniform(active.sample, active.ids().len());
         let allowed = active.allowed(request);
         draw(level, logits, &request.sampling, &active.history(request), allowed.as_deref(), uniform)
@@ -154,7 +183,7 @@ impl<'m> Generator<'m> {
     fn draw_rows(&self, logits: &mut [f32], requests: &[Request], flights: &[Flight]) -> Vec<Option<Drawn>> {
         let drawn: Vec<OnceLock<Option<Drawn>>> = flights.iter().map(|_| OnceLock::new()).collect();
         let width = logits.len() / flights.len();
-        self.weights.pool().split(logits, width, |first, rows| {
+        self.decoder.pool().split(logits, width, |first, rows| {
             for (i, row) in rows.chunks_exact_mut(width).enumerate() {
                 let active = &flights[first + i].active;
                 let token = self.draw_row(row, &requests[active.request], active);
@@ -179,7 +208,7 @@ impl<'m> Generator<'m> {
             finish(done, observe, active, Finish::Fault, Some(cause.into()));
             return Ok(None);
         };
-        let context = self.weights.config().max_positions;
+        let context = self.decoder.config().max_positions;
         let progress = active.push(drawn, request, context, self.tokenizer)?;
         if !progress.piece.is_empty() {
             let (request, sample) = (active.request, active.sample);

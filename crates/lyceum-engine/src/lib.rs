@@ -3,13 +3,17 @@
 
 mod active;
 mod choices;
+mod codec;
 mod error;
 mod generate;
+mod model;
 mod request;
 mod sampling;
 
 pub use choices::Choices;
+pub use codec::{Codec, Demonstration};
 pub use error::{Error, Result};
 pub use generate::{Event, Generator};
+pub use model::{Identity, Model, ModelRequest};
 pub use request::{Completion, Finish, Request, Stop};
 pub use sampling::{Drawn, Sampling, draw};

@@ -1,7 +1,7 @@
 //! From traces to batches: what of a rollout is trained on, and how groups are packed so that a group's common prompt
 //! is computed once.
 
-use lyceum_nn::{Batch, Input, Segment, Target};
+use lyceum_nn::policy::{Batch, Input, Segment, Target};
 use lyceum_trace::{Source, TokenRecord};
 
 use crate::{Error, Result};

@@ -1,13 +1,25 @@
 //! Credit, advantage, objective and sampler as pure functions, and the training loops over them.
 //!
-//! A method is a composition of the small parts below, chosen in a recipe; the loops do not know which paper they
-//! run.
+//! A method is a composition of the small parts below, chosen in a recipe ([`recipe`]). [`train`] is the one loop: it
+//! does not know which paper it is running. A round of reinforcement learning ([`round`]) samples, scores, assigns
+//! credit, takes advantages ([`update`]) and steps; a round of supervised fine-tuning ([`supervised`]) imitates.
 #![forbid(unsafe_code)]
 
 pub mod advantage;
 pub mod credit;
 pub mod denominator;
+mod error;
+pub mod experience;
 pub mod filter;
 pub mod kl;
+pub mod learner;
 pub mod objective;
+pub mod recipe;
+pub mod round;
 pub mod sampler;
+pub mod supervised;
+pub mod train;
+pub mod update;
+
+pub use error::{Error, Result};
+pub use recipe::Recipe;

@@ -1,8 +1,9 @@
 //! What a training run is made of, as written in a recipe file.
 
 use lyceum_engine::Sampling;
-use lyceum_env::{RewardSpec, TaskSpec};
-use lyceum_nn::{AdamW, Decay, Schedule};
+use lyceum_env::{RewardSpec, Split, TaskSpec};
+use lyceum_nn::optimizer::AdamW;
+use lyceum_nn::schedule::{Decay, Schedule};
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::AdvantageSpec;
@@ -247,7 +248,7 @@ pub struct EvalSpec {
     /// Updates between evaluations; 0 evaluates only before the first and after the last.
     pub every: u64,
     /// Splits of the task.
-    pub splits: Vec<String>,
+    pub splits: Vec<Split>,
     /// Most problems of each split.
     pub limit: usize,
     /// Most new tokens of an answer; the rollout's limit when absent.
@@ -256,7 +257,7 @@ pub struct EvalSpec {
 
 impl Default for EvalSpec {
     fn default() -> Self {
-        Self { every: 25, splits: vec!["test".into()], limit: 200, max_new_tokens: None }
+        Self { every: 25, splits: vec![Split::Heldout], limit: 200, max_new_tokens: None }
     }
 }
 

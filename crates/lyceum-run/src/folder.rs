@@ -45,7 +45,23 @@ impl RunFolder {
                 Err(error) => return Err(Error::io("make the folder", &root)(error)),
             }
         };
-        let layout = Layout::new(root);
+        Self::begin(Layout::new(root), recipe)
+    }
+
+    /// Makes a run folder at a place of the user's choice.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it can't be made, as when it is there already and not empty.
+    pub fn create_at(root: &Path, recipe: &str) -> Result<Self> {
+        std::fs::create_dir_all(root).map_err(Error::io("make the folder", root))?;
+        if !durable::names_in(root)?.is_empty() {
+            let taken = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it is there and not empty");
+            return Err(Error::io("make the run folder", root)(taken));
+        }
+        Self::begin(Layout::new(root), recipe)
+    }
+
+    fn begin(layout: Layout, recipe: &str) -> Result<Self> {
         let (lock, _) = Lock::take(layout.root())?;
         for folder in [layout.traces(), layout.checkpoints()] {
             std::fs::create_dir(&folder).map_err(Error::io("make the folder", &folder))?;

@@ -1,4 +1,47 @@
-//! The `lyceum` program.
+//! The `lyceum` program: the command line over everything.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod cli;
+mod commands;
+mod models;
+mod session;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::session::Session;
+
+/// Exit codes: 0 done, 1 failed, 2 usage (clap's own).
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .without_time()
+        .init();
+    let session = Session::new(&cli.global);
+    let outcome = match cli.command {
+        Command::Demo(arguments) => commands::demo::run(&session, &arguments),
+        Command::Train(arguments) => commands::train::run(&session, &arguments),
+        Command::Rollout(arguments) => commands::rollout::run(&session, &arguments),
+        Command::Chat(arguments) => commands::chat::run(&session, &arguments),
+        Command::Generate(arguments) => commands::generate::run(&session, &arguments),
+        Command::Eval(arguments) => commands::eval::run(&session, &arguments),
+        Command::Task(command) => commands::task::run(&session, &command),
+        Command::Model(command) => commands::model::run(&session, &command),
+        Command::Data(command) => commands::data::run(&session, &command),
+        Command::View(arguments) => commands::view::run(&session, &arguments),
+        Command::Bench(arguments) => commands::bench::run(&session, &arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One round of reinforcement learning: sample prompts, roll out, score, assign credit, take advantages, step.
+
+use lyceum_engine::Event;
+use lyceum_env::exam::estimate;
+use lyceum_env::reward::Rewards;
+use lyceum_env::rollout::{Plan, Player, rollout};
+use lyceum_env::{Problem, Split, Task};
+use lyceum_run::{Journal, Row};
+use lyceum_stats::Purpose;
+use lyceum_trace::{Boundary, Finish, Trace};
+
+use crate::experience::Sequence;
+use crate::filter::is_mixed;
+use crate::learner::Learner;
+use crate::recipe::{PolicySpec, Recipe};
+use crate::sampler::shuffled;
+use crate::update::{Group, Scored, UpdateReport, update};
+use crate::{Error, Result};
+
+/// The problems of a round. Endless tasks number on; finite ones are visited in a fresh random order every epoch.
+///
+/// # Errors
+/// [`Error::Env`] when the task has no training problems.
+pub fn problems(recipe: &Recipe, task: &dyn Task, round: u64, count: usize) -> Result<Vec<Problem>> {
+    let first = round * count as u64;
+    let indices: Vec<u64> = match task.count(Split::Train)? {
+        None => (first..first + count as u64).collect(),
+        Some(total) => {
+            let drawn = shuffled(recipe.seed, total as usize, first as usize, count);
+            drawn.into_iter().map(|index| index as u64).collect()
+        }
+    };
+    let problems = indices.into_iter().map(|index| task.problem(Split::Train, recipe.seed, index));
+    Ok(problems.collect::<std::result::Result<_, _>>()?)
+}
+
+/// Samples and scores the answers of a round: a group of traces for each problem.
+///
+/// # Errors
+/// [`Error::Engine`] and [`Error::Env`] for faults that concern all problems.
+pub fn collect(
+    learner: &Learner,
+    recipe: &Recipe,
+    spec: &PolicySpec,
+    task: &dyn Task,
+    rewards: &mut Rewards,
+    journal: Option<&mut Journal>,
+    round: u64,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Vec<Vec<Trace>>> {
+    let problems = problems(recipe, task, round, spec.prompts)?;
+    let plan = Plan {
+        split: Split::Train,
+        seed: recipe.seed,
+        step: round + 1,
+        samples: spec.samples,
+        sampling: spec.sampling.clone(),
+        max_new_tokens: spec.max_new_tokens,
+        stop: Vec::new(),
+        purpose: Purpose::Tokens,
+    };
+    let name = format!("{}@step-{round}", learner.model.identity.name);
+    let player =
+        Player { generator: learner.generator(spec.decode_batch), codec: &learner.model.codec, model: &name };
+    let mut groups = rollout(&player, task, &problems, &plan, observe)?;
+    score(rewards, &problems, &mut groups, journal, round + 1)?;
+    Ok(groups)
+}
+
+/// Trains on the traces of a round and returns what is logged of it.
+///
+/// # Errors
+/// Those of [`update`].
+pub fn learn(
+    learner: &mut Learner,
+    recipe: &Recipe,
+    spec: &PolicySpec,
+    traces: &[Vec<Trace>],
+    round: u64,
+) -> Result<Row> {
+    let mut row = Row::new(round + 1);
+    describe(traces, &mut row);
+    let groups: Vec<Group> = traces.iter().filter_map(|group| group_of(group, spec)).collect();
+    row.set("rollout/groups-trained", groups.len() as f64);
+    if groups.is_empty() {
+        return Ok(row);
+    }
+    let (policy, reference) = learner.with_reference();
+    let report = update(policy, &reference, &groups, spec, &recipe.optimizer, round, recipe.optimizer_steps())?;
+    log_update(&report, &mut row);
+    Ok(row)
+}
+
+/// A group's samples that can be trained on; `None` when the filter drops the group or nothing is left to compare.
+fn group_of(traces: &[Trace], spec: &PolicySpec) -> Option<Group> {
+    let usable = |trace: &&Trace| {
+        let cut = trace.calls.iter().any(|call| call.finish == Some(Finish::Length));
+        trace.total.is_some() && !(spec.drop_truncated && cut)
+    };
+    let usable: Vec<&Trace> = traces.iter().filter(usable).collect();
+    let totals: Vec<f32> = usable.iter().filter_map(|trace| trace.total).map(|total| total as f32).collect();
+    let alone = usable.len() < 2 && !spec.advantage.needs_critic();
+    if usable.is_empty() || alone || !spec.filter.keeps(&totals) {
+        return None;
+    }
+    let scored = usable.iter().zip(totals).filter_map(|(trace, total)| {
+        let record = trace.calls.iter().find(|call| call.role == "policy")?.tokens.as_ref()?;
+        let sequence = Sequence::of_record(record);
+        let rewards = spec.credit.token_rewards(sequence.trained.len(), total);
+        Some(Scored { sequence, rewards })
+    });
+    Some(scored.collect())
+}
+
+/// What the rollouts were like: rewards by component with the unscored counted, lengths, faults.
+fn describe(traces: &[Vec<Trace>], row: &mut Row) {
+    let all = || traces.iter().flatten();
+    let count = all().count().max(1) as f64;
+    let totals: Vec<Vec<f64>> =
+        traces.iter().map(|group| group.iter().map(|t| t.total.unwrap_or(f64::NAN)).collect()).collect();
+    row.set("reward/total", estimate(&totals).mean);
+    let names: std::collections::BTreeSet<&str> =
+        all().flat_map(|trace| trace.rewards.keys().map(String::as_str)).collect();
+    for name in names {
+        let values: Vec<f64> = all().filter_map(|t| t.rewards.get(name)?.value()).collect();
+        row.set(format!("reward/{name}"), values.iter().sum::<f64>() / values.len().max(1) as f64);
+        let unscored = count - values.len() as f64;
+        if unscored > 0.0 {
+            row.set(format!("unscored/{name}"), unscored);
+        }
+    }
+    let mixed = totals.iter().filter(|g| is_mixed(&g.iter().map(|&x| x as f32).collect::<Vec<_>>())).count();
+    row.set("rollout/mixed-groups", mixed as f64 / traces.len().max(1) as f64);
+    row.set("rollout/tokens", all().map(|t| t.cost.generated_tokens as f64).sum::<f64>() / count);
+    let truncated = all().filter(|t| t.calls.iter().any(|c| c.finish == Some(Finish::Length))).count();
+    row.set("rollout/truncated", truncated as f64 / count);
+    for boundary in Boundary::ALL {
+        let faults = all().flat_map(|t| &t.faults).filter(|fault| fault.boundary == boundary).count();
+        if faults > 0 {
+            row.set(format!("fault/{}", boundary.name()), faults as f64);
+        }
+    }
+}
+
+fn log_update(report: &UpdateReport, row: &mut Row) {
+    let UpdateReport { objective, first, .. } = report;
+    let per_token = |sum: f64| sum / objective.tokens.max(1) as f64;
+    row.set("policy/loss", objective.loss / report.steps.max(1) as f64);
+    row.set("policy/entropy", per_token(objective.entropy));
+    row.set("policy/kl", per_token(objective.kl));
+    row.set("policy/clipped", per_token(objective.clipped as f64));
+    row.set("policy/ratio", per_token(objective.ratio));
+    // Before the first step the trainer's weights are the generator's: what differs is arithmetic.
+    row.set("policy/gap", first.gap / first.tokens.max(1) as f64);
+    if objective.value_error > 0.0 {
+        row.set("critic/error", per_token(objective.value_error));
+    }
+    row.set("optimizer/gradient-norm", report.gradient_norm);
+    row.set("optimizer/learning-rate", f64::from(report.learning_rate));
+}
+
+/// Asks the rewards once, and the journal first: a resumed run hears the same answers.
+fn score(
+    rewards: &mut Rewards,
+    problems: &[Problem],
+    groups: &mut [Vec<Trace>],
+    journal: Option<&mut Journal>,
+    step: u64,
+) -> Result<()> {
+    let _ = (problems, journal, step);
+    for group in groups {
+        rewards.score(group);
+    }
+    Ok(())
+}

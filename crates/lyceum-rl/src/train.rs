@@ -1,0 +1,258 @@
+//! The trainer: one plain loop that does not know which paper it is running.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use lyceum_engine::Event;
+use lyceum_env::exam::{Exam, examine};
+use lyceum_env::reward::Rewards;
+use lyceum_env::rollout::{Plan, Player};
+use lyceum_env::{Problem, Split, Task};
+use lyceum_run::{Alarm, AlarmRule, Checkpoint, Interrupt, Journal, MetricsLog, Progress, Row, RunFolder, read_rows};
+use lyceum_stats::{Estimate, Purpose};
+use lyceum_trace::{Trace, Writer};
+
+use crate::experience::Sequence;
+use crate::learner::Learner;
+use crate::recipe::{PrecisionSpec, Recipe, SftSpec};
+use crate::{Error, Result, round, supervised};
+
+/// How a training run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Rounds done, those of earlier sittings included.
+    pub rounds: u64,
+    /// Whether the user stopped it before its end.
+    pub interrupted: bool,
+    /// The last held-out evaluation by split.
+    pub evals: Vec<(String, Estimate)>,
+    /// The run's folder.
+    pub folder: PathBuf,
+}
+
+/// What a run works with.
+pub struct Training<'a> {
+    /// The recipe, validated.
+    pub recipe: &'a Recipe,
+    /// The model.
+    pub learner: Learner,
+    /// Where problems come from.
+    pub task: &'a dyn Task,
+    /// What is rewarded.
+    pub rewards: Rewards,
+    /// The run's folder.
+    pub folder: RunFolder,
+    /// Recorded rollouts to train on instead of new ones, a list of groups a round.
+    pub recorded: Option<Vec<Vec<Vec<Trace>>>>,
+    /// Whether to stop.
+    pub interrupt: Interrupt,
+    /// Whether to keep stderr free of progress.
+    pub quiet: bool,
+}
+
+impl Training<'_> {
+    /// Runs to the end or to the user's interruption, from `checkpoint` if there is one.
+    ///
+    /// # Errors
+    /// The first fault that concerns the whole run; the last good checkpoint is then in the folder.
+    pub fn run(mut self, checkpoint: Option<&Checkpoint>) -> Result<Outcome> {
+        let rounds = self.recipe.rounds();
+        let mut done = 0;
+        if let Some(checkpoint) = checkpoint {
+            self.learner.restore(checkpoint)?;
+            done = checkpoint.step();
+        }
+        let layout = self.folder.layout().clone();
+        let mut metrics = MetricsLog::open(&layout)?;
+        let mut journal = Journal::open(&layout, done)?;
+        let mut traces = Writer::append(&layout.trace_file("train"))?.0;
+        let mut answers = Writer::append(&layout.trace_file("eval"))?.0;
+        let progress = Progress::new(&self.recipe.name, rounds, done, self.quiet);
+        let mut evals = Vec::new();
+        if checkpoint.is_none() {
+            let mut row = Row::new(0);
+            self.evaluate(&mut row, &mut evals, &mut answers)?;
+            metrics.append(&row)?;
+            self.save(0, &evals)?;
+        }
+        let mut interrupted = false;
+        while done < rounds && !interrupted {
+            let begin = Instant::now();
+            let mut row = match &self.recipe.sft {
+                Some(sft) => self.imitate(sft, done)?,
+                None => self.reinforce(done, &mut journal, &mut traces)?,
+            };
+            row.set_wall("round/seconds", begin.elapsed().as_secs_f64());
+            done += 1;
+            interrupted = self.interrupt.requested();
+            let every = self.recipe.eval.every;
+            let evaluated = done == rounds || (every > 0 && done.is_multiple_of(every));
+            if evaluated {
+                self.evaluate(&mut row, &mut evals, &mut answers)?;
+                row.alarms = self.alarms(&layout, &row)?;
+            }
+            progress.step(summary(&row));
+            metrics.append(&row)?;
+            if evaluated || interrupted || done.is_multiple_of(self.recipe.run.checkpoint_every.max(1)) {
+                self.save(done, if evaluated { &evals } else { &[] })?;
+            }
+        }
+        progress.finish();
+        Ok(Outcome { rounds: done, interrupted, evals, folder: layout.root().to_path_buf() })
+    }
+
+    /// A round of supervised fine-tuning.
+    fn imitate(&mut self, sft: &SftSpec, done: u64) -> Result<Row> {
+        let problems = round::problems(self.recipe, self.task, done, sft.batch)?;
+        let codec = &self.learner.model.codec;
+        let demonstrations: Vec<Sequence> = problems
+            .iter()
+            .map(|problem| {
+                let answer = problem.demonstration.as_deref().ok_or_else(|| no_demonstration(problem))?;
+                let encoded = codec.demonstration(&problem.conversation(), answer)?;
+                Ok(Sequence::demonstration(encoded.ids, encoded.trained))
+            })
+            .collect::<Result<_>>()?;
+        let total = self.recipe.optimizer_steps();
+        let optimizer = &self.recipe.optimizer;
+        let policy = &mut self.learner.model.policy;
+        let report = supervised::step(policy, &demonstrations, sft.micro_tokens, optimizer, done, total)?;
+        let mut row = Row::new(done + 1);
+        row.set("sft/loss", report.loss);
+        row.set("sft/tokens", report.tokens as f64);
+        row.set("optimizer/gradient-norm", report.gradient_norm);
+        row.set("optimizer/learning-rate", f64::from(report.learning_rate));
+        Ok(row)
+    }
+
+    /// A round of reinforcement learning.
+    fn reinforce(&mut self, done: u64, journal: &mut Journal, log: &mut Writer) -> Result<Row> {
+        let Some(spec) = &self.recipe.policy else {
+            return Err(Error::Config("add a table [sft] or [policy]: it chooses the training loop".into()));
+        };
+        let begin = Instant::now();
+        let groups = match &self.recorded {
+            Some(recorded) => recorded[done as usize % recorded.len()].clone(),
+            None => round::collect(
+                &self.learner,
+                self.recipe,
+                spec,
+                self.task,
+                &mut self.rewards,
+                Some(journal),
+                done,
+                &mut |_: Event<'_>| {},
+            )?,
+        };
+        let rollout = begin.elapsed().as_secs_f64();
+        let mut row = round::learn(&mut self.learner, self.recipe, spec, &groups, done)?;
+        row.set_wall("round/rollout-seconds", rollout);
+        if self.recorded.is_none() {
+            self.check_gap(&row, done)?;
+            let kept = groups.iter().flatten().filter(|trace| keeps(trace, spec.keep_traces));
+            kept.map(|trace| log.write(trace)).collect::<std::result::Result<Vec<()>, _>>()?;
+        }
+        Ok(row)
+    }
+
+    /// Stops the run when generator and trainer no longer agree on what was sampled.
+    fn check_gap(&self, row: &Row, done: u64) -> Result<()> {
+        let bound = match self.recipe.model.precision {
+            PrecisionSpec::F32 => 1e-4,
+            PrecisionSpec::Bf16 => 0.02,
+        };
+        match row.metrics.get("policy/gap") {
+            Some(&gap) if gap > bound => Err(Error::Numeric {
+                step: done + 1,
+                cause: format!(
+                    "generator and trainer disagree: mean |difference of log-probabilities| is {gap:.2e}, the bound \
+                     is {bound:.0e}; resume from the last checkpoint, and report it if it comes again"
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Examines the model on the held-out splits, greedily.
+    fn evaluate(&self, row: &mut Row, evals: &mut Vec<(String, Estimate)>, log: &mut Writer) -> Result<()> {
+        evals.clear();
+        for split in &self.recipe.eval.splits {
+            let exam = self.examine(*split, row.step)?;
+            for (name, estimate) in &exam.components {
+                row.evals.insert(format!("{split}/{name}"), *estimate);
+            }
+            row.evals.insert(format!("{split}/tokens"), exam.tokens);
+            if let Some(correct) = exam.components.get(CORRECT) {
+                evals.push((split.to_string(), *correct));
+            }
+            for trace in exam.traces.iter().flatten() {
+                log.write(trace)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn examine(&self, split: Split, step: u64) -> Result<Exam> {
+        let recipe = self.recipe;
+        let count = self.task.count(split)?.unwrap_or(u64::MAX).min(recipe.eval.limit as u64);
+        let problems: Vec<Problem> =
+            (0..count).map(|i| self.task.problem(split, recipe.seed, i)).collect::<std::result::Result<_, _>>()?;
+        let batch = recipe.policy.as_ref().map_or(64, |policy| policy.decode_batch);
+        let name = format!("{}@step-{step}", self.learner.model.identity.name);
+        let player = Player {
+            generator: self.learner.generator(batch),
+            codec: &self.learner.model.codec,
+            model: &name,
+        };
+        let plan = Plan {
+            split,
+            seed: recipe.seed,
+            step,
+            samples: 1,
+            sampling: lyceum_engine::Sampling::greedy(),
+            max_new_tokens: recipe.eval_tokens(),
+            stop: Vec::new(),
+            purpose: Purpose::Evaluation,
+        };
+        Ok(examine(&player, self.task, &problems, &plan, &mut |_| {})?)
+    }
+
+    /// Reward components that rise while the held-out truth does not.
+    fn alarms(&self, layout: &lyceum_run::Layout, newest: &Row) -> Result<Vec<Alarm>> {
+        let Some(split) = self.recipe.eval.splits.first() else { return Ok(Vec::new()) };
+        let mut rows = read_rows(&layout.metrics())?;
+        rows.push(newest.clone());
+        Ok(AlarmRule::default().alarms(&rows, &format!("{split}/{CORRECT}")))
+    }
+
+    fn save(&mut self, done: u64, evals: &[(String, Estimate)]) -> Result<()> {
+        let score = evals.first().map(|(_, estimate)| estimate.mean);
+        let learner = &self.learner;
+        self.folder.save(done, score, |writer| learner.save(writer))?;
+        Ok(())
+    }
+}
+
+/// The component that says whether the final answer is right.
+const CORRECT: &str = "correct";
+
+fn no_demonstration(problem: &Problem) -> Error {
+    Error::Data(format!("problem {} has no demonstration; supervised fine-tuning needs one", problem.id))
+}
+
+/// Keeps a stable share of the traces: the same ones in every run of a recipe.
+fn keeps(trace: &Trace, share: f64) -> bool {
+    let hash = trace.id.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    (hash >> 11) as f64 / (1u64 << 53) as f64 <= share
+}
+
+/// A few words for the progress bar.
+fn summary(row: &Row) -> String {
+    let shown = ["sft/loss", "reward/total", "policy/entropy", "optimizer/gradient-norm"];
+    let words = shown.iter().filter_map(|name| Some((name, row.metrics.get(*name)?)));
+    let text: Vec<String> =
+        words.map(|(name, value)| format!("{} {value:.3}", name.rsplit('/').next().unwrap_or(name))).collect();
+    text.join("  ")
+}

@@ -1,0 +1,238 @@
+//! `lyceum eval` and `lyceum eval diff`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use lyceum_engine::Event;
+use lyceum_env::exam::{Exam, estimate, examine};
+use lyceum_env::rollout::{Plan, Player};
+use lyceum_env::task::{self, TaskSpec};
+use lyceum_env::{Problem, Split};
+use lyceum_run::Progress;
+use lyceum_stats::{Bootstrap, Estimate, Purpose, mcnemar_exact};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{EvalArgs, EvalCommand};
+use crate::session::Session;
+
+/// A result file: what was examined, what it came to, item by item.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report {
+    version: u32,
+    task: TaskSpec,
+    split: Split,
+    model: String,
+    fingerprint: String,
+    samples: usize,
+    components: BTreeMap<String, Estimate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pass_at_k: Option<BTreeMap<usize, Estimate>>,
+    tokens: Estimate,
+    items: Vec<Item>,
+}
+
+/// The answers to one problem.
+#[derive(Debug, Serialize, Deserialize)]
+struct Item {
+    id: String,
+    answer: Option<String>,
+    completions: Vec<String>,
+    scores: Vec<BTreeMap<String, Option<f64>>>,
+}
+
+/// Examines a model on a task, or compares two result files.
+pub fn run(session: &Session, arguments: &EvalArgs) -> Result<()> {
+    if let Some(EvalCommand::Diff { a, b }) = &arguments.command {
+        return diff(session, a, b);
+    }
+    let name = arguments.task.clone().context("give a task; `lyceum task list` shows them")?;
+    let mut options = serde_json::Map::new();
+    for set in &arguments.set {
+        let (key, value) = set.split_once('=').with_context(|| format!("--set {set}: write KEY=VALUE"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        options.insert(key.into(), value);
+    }
+    if let Some(data) = &arguments.data {
+        options.insert("data".into(), data.to_string_lossy().into());
+    }
+    let spec = TaskSpec { name, options };
+    let task = task::open(&spec)?;
+    let split: Split = arguments.split.parse().map_err(anyhow::Error::msg)?;
+    let seed = arguments.sampling.seed;
+    let count = match (task.count(split)?, arguments.limit) {
+        (Some(count), limit) => count.min(limit.unwrap_or(usize::MAX) as u64),
+        (None, limit) => limit.unwrap_or(200) as u64,
+    };
+    let problems = (0..count).map(|index| task.problem(split, seed, index)).collect::<Result<Vec<Problem>, _>>()?;
+    let mut sampling = arguments.sampling.sampling()?;
+    if arguments.samples > 1 && sampling.temperature == 0.0 {
+        sampling.temperature = 1.0;
+    }
+    let model = arguments.model.load(session)?;
+    let plan = Plan {
+        split,
+        seed,
+        step: 0,
+        samples: arguments.samples.max(1),
+        sampling,
+        max_new_tokens: arguments.sampling.max_new_tokens,
+        stop: arguments.sampling.stop.clone(),
+        purpose: Purpose::Evaluation,
+    };
+    let player = Player {
+        generator: model.generator(arguments.batch),
+        codec: &model.codec,
+        model: &model.identity.name,
+    };
+    let total = (problems.len() * plan.samples) as u64;
+    let progress = Progress::new("eval", total, 0, session.json);
+    let exam = examine(&player, task.as_ref(), &problems, &plan, &mut |event| {
+        if let Event::Done { .. } = event {
+            progress.step("");
+        }
+    })?;
+    progress.finish();
+    let report = report(spec, &plan, &model.identity, &exam);
+    if let Some(out) = &arguments.out {
+        lyceum_run::write_file(out, &serde_json::to_vec_pretty(&report)?)?;
+        session.say(&format!("item by item in {}", out.display()));
+    }
+    if session.json {
+        return session.print_json(&report);
+    }
+    print(&report);
+    Ok(())
+}
+
+fn report(task: TaskSpec, plan: &Plan, identity: &lyceum_engine::Identity, exam: &Exam) -> Report {
+    let items: Vec<Item> = exam
+        .traces
+        .iter()
+        .filter_map(|group| {
+            let first = group.first()?;
+            let text = |trace: &lyceum_trace::Trace| trace.text_of(lyceum_trace::Source::Sampled);
+            let scores = |trace: &lyceum_trace::Trace| {
+                trace.rewards.iter().map(|(name, score)| (name.clone(), score.value())).collect()
+            };
+            Some(Item {
+                id: first.problem.id.clone(),
+                answer: first.problem.answer.clone(),
+                completions: group.iter().map(text).collect(),
+                scores: group.iter().map(scores).collect(),
+            })
+        })
+        .collect();
+    Report {
+        version: 1,
+        task,
+        split: plan.split,
+        model: identity.name.clone(),
+        fingerprint: identity.fingerprint.clone(),
+        samples: plan.samples,
+        components: exam.components.clone(),
+        pass_at_k: (plan.samples > 1).then(|| pass_at_k(&items, plan.samples)),
+        tokens: exam.tokens,
+        items,
+    }
+}
+
+/// The chance that at least one of k answers is right, for k = 1, 2, 4, ... (unbiased, Chen et al. 2021, eq. 1).
+fn pass_at_k(items: &[Item], samples: usize) -> BTreeMap<usize, Estimate> {
+    let ks = std::iter::successors(Some(1), |k| Some(k * 2)).take_while(|&k| k <= samples);
+    ks.map(|k| {
+        let per_problem: Vec<Vec<f64>> = items
+            .iter()
+            .map(|item| {
+                let right = item.scores.iter().filter(|s| s.get(CORRECT).copied().flatten() == Some(1.0)).count();
+                vec![at_least_one(item.scores.len(), right, k)]
+            })
+            .collect();
+        (k, estimate(&per_problem))
+    })
+    .collect()
+}
+
+/// 1 - C(n - c, k) / C(n, k).
+fn at_least_one(n: usize, c: usize, k: usize) -> f64 {
+    if n < c + k {
+        return 1.0;
+    }
+    1.0 - (n - c + 1..=n).map(|i| 1.0 - k as f64 / i as f64).product::<f64>()
+}
+
+const CORRECT: &str = "correct";
+
+fn print(report: &Report) {
+    println!("{} on {} ({}), {} answer(s) a problem", report.model, report.task.name, report.split, report.samples);
+    for (name, estimate) in &report.components {
+        println!("{name:<14} {estimate}");
+    }
+    for (k, estimate) in report.pass_at_k.iter().flatten() {
+        println!("{:<14} {estimate}", format!("pass@{k}"));
+    }
+    println!("{:<14} {}", "new tokens", report.tokens);
+}
+
+fn diff(session: &Session, a: &Path, b: &Path) -> Result<()> {
+    let (first, second) = (read(a)?, read(b)?);
+    if first.task != second.task || first.split != second.split {
+        bail!("{} and {} are of different tasks, options or splits: nothing is paired", a.display(), b.display());
+    }
+    let mut rows = Vec::new();
+    for name in first.components.keys().filter(|name| second.components.contains_key(*name)) {
+        let of = |report: &Report| -> BTreeMap<String, f64> {
+            report.items.iter().map(|item| (item.id.clone(), mean_score(item, name))).collect()
+        };
+        let (ours, theirs) = (of(&first), of(&second));
+        let pairs: Vec<Vec<(f64, f64)>> =
+            theirs.iter().filter_map(|(id, &theirs)| Some(vec![(theirs, *ours.get(id)?)])).collect();
+        let only = |won: fn(&(f64, f64)) -> bool| pairs.iter().flatten().filter(|pair| won(pair)).count() as u64;
+        let binary = pairs.iter().flatten().all(|&(x, y)| [0.0, 1.0].contains(&x) && [0.0, 1.0].contains(&y));
+        let p = binary.then(|| mcnemar_exact(only(|p| p.0 > p.1), only(|p| p.0 < p.1)));
+        rows.push((name, first.components[name], second.components[name], Bootstrap::default().difference(&pairs), p));
+    }
+    if session.json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(name, a, b, difference, p)| {
+                serde_json::json!({"component": name, "a": a, "b": b, "b_minus_a": difference, "mcnemar_p": p})
+            })
+            .collect();
+        return session.print_json(&rows);
+    }
+    println!("a: {} ({})\nb: {} ({})", first.model, a.display(), second.model, b.display());
+    for (name, a, b, difference, p) in rows {
+        println!("{name}");
+        println!("  a      {a}\n  b      {b}\n  b - a  {difference}  (paired by problem)");
+        if let Some(p) = p {
+            println!("  McNemar's exact test: p = {p:.4}");
+        }
+    }
+    Ok(())
+}
+
+fn mean_score(item: &Item, name: &str) -> f64 {
+    let values: Vec<f64> = item.scores.iter().filter_map(|scores| scores.get(name).copied().flatten()).collect();
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn read(path: &Path) -> Result<Report> {
+    let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_slice(&text)
+        .with_context(|| format!("{} is no result of `lyceum eval --out`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pass_at_k_by_counting() {
+        // Of 4 answers 1 is right: a pair holds it in 3 of 6 cases.
+        assert!((at_least_one(4, 1, 2) - 0.5).abs() < 1e-12);
+        assert_eq!(at_least_one(4, 0, 2), 0.0);
+        assert_eq!(at_least_one(4, 3, 2), 1.0);
+        assert!((at_least_one(5, 2, 1) - 0.4).abs() < 1e-12);
+    }
+}

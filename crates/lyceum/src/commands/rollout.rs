@@ -1,0 +1,40 @@
+//! `lyceum rollout`.
+
+use anyhow::{Context, Result};
+use lyceum_env::reward::Rewards;
+use lyceum_env::task;
+use lyceum_rl::learner::Learner;
+use lyceum_rl::recipe::Recipe;
+use lyceum_rl::round;
+use lyceum_trace::Writer;
+
+use crate::cli::RolloutArgs;
+use crate::session::Session;
+
+/// Writes scored traces of a recipe's model, without training.
+pub fn run(session: &Session, arguments: &RolloutArgs) -> Result<()> {
+    let recipe = lyceum_run::Recipe::<Recipe>::load(&arguments.recipe, &arguments.set)?.value;
+    recipe.validate()?;
+    let spec = recipe.policy.as_ref().context("the recipe has no table [policy]: there is nothing to roll out")?;
+    let task = task::open(&recipe.task)?;
+    let mut rewards = Rewards::open(&spec.reward);
+    let pool = session.pool()?;
+    let learner = Learner::load(&recipe, &pool, &session.downloads())?;
+    let (mut writer, _) = Writer::append(&arguments.out)?;
+    let (mut count, mut sum) = (0usize, 0.0);
+    for step in 0..arguments.steps {
+        let groups =
+            round::collect(&learner, &recipe, spec, task.as_ref(), &mut rewards, None, step, &mut |_| {})?;
+        for trace in groups.iter().flatten() {
+            writer.write(trace)?;
+            count += 1;
+            sum += trace.total.unwrap_or(0.0);
+        }
+    }
+    let mean = sum / count.max(1) as f64;
+    if session.json {
+        return session.print_json(&serde_json::json!({"traces": count, "mean_reward": mean, "out": arguments.out}));
+    }
+    println!("{count} traces, mean reward {mean:.3}, in {}", arguments.out.display());
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! `lyceum train`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use lyceum_env::reward::Rewards;
+use lyceum_env::task;
+use lyceum_rl::learner::Learner;
+use lyceum_rl::recipe::Recipe;
+use lyceum_rl::train::{Outcome, Training};
+use lyceum_run::{Checkpoint, Interrupt, Layout, RunFolder};
+use lyceum_trace::Trace;
+
+use crate::cli::TrainArgs;
+use crate::session::Session;
+
+/// Where runs go unless told otherwise.
+const RUNS: &str = "runs";
+
+/// Trains, resumes or plans.
+pub fn run(session: &Session, arguments: &TrainArgs) -> Result<()> {
+    let interrupt = Interrupt::listen()?;
+    let outcome = match &arguments.resume {
+        Some(run) => resume(session, run, interrupt)?,
+        None => {
+            let path = arguments.recipe.as_deref().context("give a recipe, or --resume RUN")?;
+            let recipe = lyceum_run::Recipe::<Recipe>::load(path, &arguments.set)?;
+            recipe.value.validate()?;
+            if arguments.dry_run {
+                return crate::commands::dry_run::run(session, &recipe);
+            }
+            start(session, recipe, arguments.out.as_deref(), arguments.from_traces.as_deref(), interrupt)?
+        }
+    };
+    report(session, &outcome)
+}
+
+/// Begins a run in a new folder.
+pub fn start(
+    session: &Session,
+    mut recipe: lyceum_run::Recipe<Recipe>,
+    out: Option<&Path>,
+    traces: Option<&Path>,
+    interrupt: Interrupt,
+) -> Result<Outcome> {
+    let pool = session.pool()?;
+    let learner = Learner::load(&recipe.value, &pool, &session.downloads())?;
+    recipe.pin("model", &learner.model.identity.fingerprint)?;
+    let text = recipe.to_toml()?;
+    let folder = match out {
+        Some(path) => RunFolder::create_at(path, &text)?,
+        None => RunFolder::create(Path::new(RUNS), &recipe.value.name, &text)?,
+    };
+    session.say(&format!("run {}", folder.layout().root().display()));
+    train(session, &recipe.value, learner, folder, None, traces, interrupt)
+}
+
+/// Continues a run from its newest whole checkpoint.
+pub fn resume(session: &Session, run: &Path, interrupt: Interrupt) -> Result<Outcome> {
+    let resumed = RunFolder::resume(run)?;
+    for note in &resumed.notes {
+        session.say(note);
+    }
+    let mut recipe = lyceum_run::Recipe::<Recipe>::load(&resumed.folder.layout().recipe(), &[])?;
+    recipe.value.validate()?;
+    let pool = session.pool()?;
+    let learner = Learner::load(&recipe.value, &pool, &session.downloads())?;
+    recipe.pin("model", &learner.model.identity.fingerprint)?;
+    train(session, &recipe.value, learner, resumed.folder, resumed.checkpoint.as_ref(), None, interrupt)
+}
+
+fn train(
+    session: &Session,
+    recipe: &Recipe,
+    learner: Learner,
+    folder: RunFolder,
+    checkpoint: Option<&Checkpoint>,
+    traces: Option<&Path>,
+    interrupt: Interrupt,
+) -> Result<Outcome> {
+    let task = task::open(&recipe.task)?;
+    let reward = recipe.policy.as_ref().map(|policy| policy.reward.clone()).unwrap_or_default();
+    let recorded = traces.map(recorded).transpose()?;
+    let folder = folder.keeping(recipe.run.keep);
+    let layout = folder.layout().clone();
+    let training = Training {
+        recipe,
+        learner,
+        task: task.as_ref(),
+        rewards: Rewards::open(&reward),
+        folder,
+        recorded,
+        interrupt,
+        quiet: session.json,
+    };
+    let outcome = training.run(checkpoint);
+    // The report is worth most when something went wrong.
+    crate::commands::view::write_report(&layout)?;
+    Ok(outcome?)
+}
+
+/// Rounds of groups from a trace file: traces of one step and problem are a group.
+fn recorded(path: &Path) -> Result<Vec<Vec<Vec<Trace>>>> {
+    let mut rounds: Vec<(Option<u64>, Vec<(String, Vec<Trace>)>)> = Vec::new();
+    for trace in lyceum_trace::Reader::open(path)? {
+        let trace = trace?;
+        if rounds.last().is_none_or(|round| round.0 != trace.step) {
+            rounds.push((trace.step, Vec::new()));
+        }
+        let Some((_, groups)) = rounds.last_mut() else { continue };
+        match groups.iter_mut().find(|group| group.0 == trace.problem.id) {
+            Some((_, group)) => group.push(trace),
+            None => groups.push((trace.problem.id.clone(), vec![trace])),
+        }
+    }
+    let rounds: Vec<Vec<Vec<Trace>>> =
+        rounds.into_iter().map(|(_, groups)| groups.into_iter().map(|(_, group)| group).collect()).collect();
+    anyhow::ensure!(!rounds.is_empty(), "{} holds no trace; make some with `lyceum rollout`", path.display());
+    Ok(rounds)
+}
+
+fn report(session: &Session, outcome: &Outcome) -> Result<()> {
+    let folder = outcome.folder.display();
+    if session.json {
+        let evals: serde_json::Map<String, serde_json::Value> = outcome
+            .evals
+            .iter()
+            .map(|(split, estimate)| Ok((split.clone(), serde_json::to_value(estimate)?)))
+            .collect::<Result<_>>()?;
+        return session.print_json(&serde_json::json!({
+            "run": outcome.folder, "rounds": outcome.rounds, "interrupted": outcome.interrupted, "evals": evals,
+        }));
+    }
+    for (split, estimate) in &outcome.evals {
+        println!("{split:<10} correct {estimate}");
+    }
+    if outcome.interrupted {
+        println!("stopped after round {}; continue with: lyceum train --resume {folder}", outcome.rounds);
+    } else {
+        println!("done: {} rounds", outcome.rounds);
+    }
+    println!("look:      lyceum view {folder}");
+    println!("report:    {}", Layout::new(&outcome.folder).report().display());
+    Ok(())
+}
+
+/// The weights of a run as other commands load them: those of the best checkpoint, or of the newest.
+pub fn weights_of(run: &Path) -> Result<Option<PathBuf>> {
+    let Ok(layout) = Layout::existing(run) else { return Ok(None) };
+    let best = layout.checkpoints().join("best");
+    let newest = layout.checkpoint_steps()?.last().map(|step| layout.checkpoint(*step));
+    let candidates = std::iter::once(best).chain(newest);
+    let folders = candidates
+        .flat_map(|checkpoint| [lyceum_rl::learner::MODEL, lyceum_rl::learner::ADAPTER].map(|n| checkpoint.join(n)));
+    Ok(folders.into_iter().find(|folder| folder.is_dir()))
+}

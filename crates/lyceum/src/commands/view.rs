@@ -1,0 +1,19 @@
+//! `lyceum view`.
+
+use anyhow::Result;
+use lyceum_run::{Layout, RunSummary};
+
+use crate::cli::ViewArgs;
+use crate::session::Session;
+
+/// Shows a run in the terminal and writes its report anew.
+pub fn run(session: &Session, arguments: &ViewArgs) -> Result<()> {
+    let layout = Layout::existing(&arguments.run)?;
+    let report = lyceum_run::write_report(&layout)?;
+    if session.json {
+        let rows = lyceum_run::read_rows(&layout.metrics())?;
+        return session.print_json(&serde_json::json!({"run": layout.root(), "report": report, "metrics": rows}));
+    }
+    print!("{}", lyceum_run::view(&layout)?);
+    Ok(())
+}

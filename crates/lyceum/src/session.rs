@@ -1,0 +1,99 @@
+//! What every command works with: threads, output, downloads.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use lyceum_hub::Event;
+use lyceum_kernels::{Level, Pool, Precision};
+
+use crate::cli::{CpuLevel, Global, PrecisionArg};
+
+/// The settings of this invocation.
+pub struct Session {
+    /// Whether to print JSON for programs.
+    pub json: bool,
+    threads: Option<usize>,
+    level: Option<CpuLevel>,
+}
+
+impl Session {
+    /// From the command line.
+    pub fn new(global: &Global) -> Self {
+        Self { json: global.json, threads: global.threads, level: global.cpu_level }
+    }
+
+    /// The threads to compute with.
+    pub fn pool(&self) -> Result<Arc<Pool>> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let threads = self.threads.unwrap_or(cores);
+        if threads == 0 {
+            bail!("--threads must be at least 1");
+        }
+        let best = Level::detect();
+        let level = match self.level {
+            None => best,
+            Some(asked) => {
+                let asked = match asked {
+                    CpuLevel::Portable => Level::Portable,
+                    CpuLevel::Avx2 => Level::Avx2,
+                    CpuLevel::Avx512 => Level::Avx512,
+                    CpuLevel::Avx512Bf16 => Level::Avx512Bf16,
+                };
+                if asked > best {
+                    bail!("this processor has no {}; its best level is {}", asked.name(), best.name());
+                }
+                asked
+            }
+        };
+        Ok(Arc::new(Pool::with_level(threads, level)))
+    }
+
+    /// What shows downloads: where a thing comes from, how far it is, and where it went.
+    pub fn downloads(&self) -> impl lyceum_hub::Progress + use<> {
+        let quiet = self.json;
+        let bar = RefCell::new(None::<indicatif::ProgressBar>);
+        move |event: Event<'_>| match event {
+            _ if quiet => {}
+            Event::Begin { what, from, total } => {
+                eprintln!("fetching {what} from {from}");
+                let style = indicatif::ProgressStyle::with_template("{bytes}/{total_bytes} {bar:30} {eta}");
+                let shown = total.map_or_else(indicatif::ProgressBar::new_spinner, indicatif::ProgressBar::new);
+                *bar.borrow_mut() = Some(style.map(|style| shown.clone().with_style(style)).unwrap_or(shown));
+            }
+            Event::Bytes(bytes) => {
+                if let Some(bar) = bar.borrow().as_ref() {
+                    bar.set_position(bytes);
+                }
+            }
+            Event::Done { path } => {
+                if let Some(bar) = bar.borrow_mut().take() {
+                    bar.finish_and_clear();
+                }
+                eprintln!("it is in {}", path.display());
+            }
+        }
+    }
+
+    /// Tells a person something, on stderr; nothing when a program is listening.
+    pub fn say(&self, text: &str) {
+        if !self.json {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Prints a value as one JSON document on stdout.
+    pub fn print_json(&self, value: &impl serde::Serialize) -> Result<()> {
+        println!("{}", serde_json::to_string_pretty(value).context("writing JSON")?);
+        Ok(())
+    }
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::Bf16 => Self::Bf16,
+        }
+    }
+}
