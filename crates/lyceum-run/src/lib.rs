@@ -3,6 +3,7 @@
 
 mod alarm;
 mod checkpoint;
+mod digest;
 mod durable;
 mod error;
 mod events;
@@ -14,9 +15,15 @@ mod lock;
 mod metrics;
 mod progress;
 mod recipe;
+mod report;
+mod series;
+mod summary;
+mod svg;
+mod view;
 
 pub use alarm::{Alarm, AlarmRule, Symptom};
 pub use checkpoint::{Best, Checkpoint, CheckpointWriter, sha256_of_file};
+pub use durable::write_file;
 pub use error::{Error, Result};
 pub use folder::{Resumed, RunFolder};
 pub use interrupt::Interrupt;
@@ -25,3 +32,6 @@ pub use layout::Layout;
 pub use metrics::{MetricsLog, Row, read_rows};
 pub use progress::Progress;
 pub use recipe::{Origin, Recipe};
+pub use report::{report, write_report};
+pub use summary::RunSummary;
+pub use view::{view, view_text};
