@@ -203,11 +203,15 @@ fn ticks(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
 /// A tick's label: as many decimals as its step needs, powers for what is very large or small.
 fn label(value: f64, step: f64) -> String {
     let value = if value.abs() < 1e-9 * step { 0.0 } else { value };
-    if value != 0.0 && (step < 1e-4 || value.abs() >= 1e6) {
+    let plain = 1e-4..1e3;
+    if value == 0.0 && !plain.contains(&step) {
+        return "0".into();
+    }
+    if step < plain.start || value.abs() >= 1e6 {
         return format!("{value:.1e}");
     }
-    if step >= 1000.0 {
-        return if value == 0.0 { "0".into() } else { format!("{}k", value / 1000.0) };
+    if step >= plain.end {
+        return format!("{}k", value / 1000.0);
     }
     // A step of 2.5 needs a decimal more than one of 2.
     let decimals = (0..7).find(|&places| {
@@ -256,12 +260,12 @@ mod tests {
 
     #[test]
     fn ticks_are_round() {
-        assert_eq!(labels(0.0, 1.0), ["0.0", "0.5", "1.0"]);
-        assert_eq!(labels(-0.013, 0.041), ["0.00", "0.02", "0.04"]);
-        assert_eq!(labels(3.0, 208.0), ["100", "200"]);
-        assert_eq!(labels(0.0, 48_000.0), ["0", "20k", "40k"]);
+        assert_eq!(labels(0.0, 1.0), ["0.00", "0.25", "0.50", "0.75", "1.00"]);
+        assert_eq!(labels(-0.013, 0.041), ["-0.01", "0.00", "0.01", "0.02", "0.03", "0.04"]);
+        assert_eq!(labels(3.0, 208.0), ["50", "100", "150", "200"]);
+        assert_eq!(labels(0.0, 48_000.0), ["0", "10k", "20k", "30k", "40k"]);
         assert_eq!(labels(0.0, 3e-5), ["0", "1.0e-5", "2.0e-5", "3.0e-5"]);
-        assert_eq!(labels(-3e9, 2e9), ["-2.0e9", "0", "2.0e9"]);
+        assert_eq!(labels(-3e9, 2e9), ["-3.0e9", "-2.0e9", "-1.0e9", "0", "1.0e9", "2.0e9"]);
     }
 
     #[test]
