@@ -6,6 +6,8 @@ mod read;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,7 +40,7 @@ impl<T: DeserializeOwned> Recipe<T> {
     /// [`Error::Io`] for a file that can't be read; [`Error::Recipe`] for bad TOML, a circle of `extends`, an
     /// unknown or missing key, a value of the wrong type.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self> {
-        let text = read_text(path)?;
+        let text = read_text(path).map_err(Error::io("read the recipe", path))?;
         Self::parse(&text, path, sets)
     }
 
@@ -113,8 +115,16 @@ impl<T> Recipe<T> {
     }
 }
 
-fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(Error::io("read the recipe", path))
+/// Longest recipe read, in bytes: more is not a recipe but a mistake.
+const LONGEST: u64 = 1 << 20;
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 MiB, so no recipe"));
+    }
+    Ok(text)
 }
 
 /// Parses a file and lays it over what it extends; `chain` holds the files on the way here.
@@ -133,7 +143,7 @@ fn with_bases(text: &str, path: &Path, chain: &mut Vec<PathBuf>) -> Result<Node>
         let circle = format!("`extends = \"{name}\"` closes a circle: that file extends this one");
         return Err(fault_at(&extends.origin, circle));
     }
-    let base_text = std::fs::read_to_string(&base_path).map_err(|error| {
+    let base_text = read_text(&base_path).map_err(|error| {
         fault_at(&extends.origin, format!("`extends`: cannot read {}: {error}", base_path.display()))
     })?;
     let mut base = with_bases(&base_text, &base_path, chain)?;

@@ -286,6 +286,22 @@ fn the_resolved_recipe_reads_back_with_its_pins() {
     );
 }
 
+#[test]
+fn hostile_depth_and_size_are_refused() {
+    let arrays = format!("task = {}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let dotted = format!("{}a = 1", "a.".repeat(100_000));
+    let tables = format!("[{}a]\n", "a.".repeat(100_000));
+    for text in [arrays, dotted, tables] {
+        let message = error_of(&text);
+        assert!(message.starts_with("r.toml:1: not TOML: "), "{message:.200}");
+    }
+    let files = Files::new(&[("top.toml", "extends = '/dev/zero'\n"), ("big.toml", &"# \n".repeat(500_000))]);
+    if Path::new("/dev/zero").exists() {
+        assert!(files.error("top.toml", &[]).contains("longer than 1 MiB"));
+    }
+    assert!(files.error("big.toml", &[]).contains("longer than 1 MiB"));
+}
+
 mod properties {
     use proptest::prelude::*;
 
