@@ -23,6 +23,7 @@ mod ball;
 mod choice;
 mod compare;
 mod evaluate;
+mod exact;
 mod expression;
 mod extract;
 mod fold;

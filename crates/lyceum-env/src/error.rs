@@ -77,6 +77,9 @@ pub enum Error {
         /// How many problems there are.
         len: u64,
     },
+    /// The model that answers, in a way that concerns all problems.
+    #[error(transparent)]
+    Engine(#[from] lyceum_engine::Error),
 }
 
 fn nearest_hint(nearest: &Option<String>) -> String {

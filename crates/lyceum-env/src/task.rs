@@ -6,7 +6,7 @@
 
 pub mod chain;
 pub mod countdown;
-mod keyed;
+pub(crate) mod keyed;
 mod problem;
 mod registry;
 

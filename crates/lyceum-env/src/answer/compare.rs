@@ -58,7 +58,7 @@ impl Judge {
             // The base was asked for: the same digits without it.
             (Shape::Based(digits, _), Shape::Quantity(value, unit))
             | (Shape::Quantity(value, unit), Shape::Based(digits, _)) => {
-                let plain = in_base(digits, 10).map(Expression::Number);
+                let plain = in_base(digits, 10).map(Expression::rational);
                 Ok(unit.is_none() && plain.is_some_and(|plain| plain == *value))
             }
             (Shape::Clock(minutes, said), Shape::Clock(others, others_said)) => {
@@ -239,7 +239,7 @@ fn scaled(value: &Expression, factor: &BigRational) -> Expression {
     if factor.is_one() {
         return value.clone();
     }
-    Expression::Product(vec![Expression::Number(factor.clone()), value.clone()])
+    Expression::Product(vec![Expression::rational(factor.clone()), value.clone()])
 }
 
 /// The name that a relation is about.

@@ -50,7 +50,7 @@ impl Evaluator<'_, '_> {
     pub(super) fn value(&mut self, expression: &Expression) -> Value {
         match expression {
             Expression::Number(value) => {
-                let re = self.reals.rational(value.clone())?;
+                let re = self.reals.rational(value.0.clone())?;
                 self.real(re)
             }
             Expression::Letter(name) => self.letter(name),
@@ -179,7 +179,17 @@ impl Evaluator<'_, '_> {
         })
     }
 
-    pub(super) fn is_zero(&mut self, z: Complex) -> Result<bool, Stop> {
+    /// Whether two values are equal. Rational ones are by being the same node, without a subtraction.
+    pub(super) fn is_same(&mut self, a: Complex, b: Complex) -> Result<bool, Stop> {
+        let all_rational = [a.re, a.im, b.re, b.im].iter().all(|&x| self.reals.as_rational(x).is_some());
+        if all_rational {
+            return Ok(a.re == b.re && a.im == b.im);
+        }
+        let gap = self.difference(a, b)?;
+        self.is_zero(gap)
+    }
+
+    fn is_zero(&mut self, z: Complex) -> Result<bool, Stop> {
         Ok(self.reals.sign(z.re)? == Sign::Zero && self.reals.sign(z.im)? == Sign::Zero)
     }
 

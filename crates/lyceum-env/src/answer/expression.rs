@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use num_rational::BigRational;
 
+use super::exact::Exact;
+
 /// A named number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Constant {
@@ -50,7 +52,7 @@ pub(super) enum Function {
 /// An expression. Its depth is bounded by the parser, so that recursion over it is safe.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Expression {
-    Number(BigRational),
+    Number(Exact),
     Letter(String),
     Constant(Constant),
     Sum(Vec<Expression>),
@@ -67,7 +69,11 @@ pub(super) enum Expression {
 
 impl Expression {
     pub(super) fn integer(value: i64) -> Self {
-        Self::Number(BigRational::from_integer(value.into()))
+        Self::rational(BigRational::from_integer(value.into()))
+    }
+
+    pub(super) fn rational(value: BigRational) -> Self {
+        Self::Number(Exact(value))
     }
 
     fn children(&self) -> Vec<&Self> {

@@ -5,18 +5,13 @@ const DIGIT_ZEROS: [char; 9] = ['٠', '۰', '०', '০', '౦', '๐', '೦', '
 
 const SUPERSCRIPTS: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
-/// LaTeX's blanks, its protected comma, signs typed as two, and the ways to write a degree.
-const SPELLINGS: [(&str, &str); 15] = [
-    ("\\,", " "),
-    ("\\;", " "),
-    ("\\:", " "),
-    ("\\>", " "),
-    ("\\ ", " "),
-    ("~", " "),
+/// LaTeX's protected comma, signs typed as two characters, and the ways to write a degree.
+const SPELLINGS: [(&str, &str); 10] = [
     ("{,}", ","),
     ("<=", "≤"),
     (">=", "≥"),
     ("==", "="),
+    ("~", " "),
     ("^\\circ", "°"),
     ("^{\\circ}", "°"),
     ("^ \\circ", "°"),
@@ -47,15 +42,35 @@ pub(super) fn fold(text: &str) -> String {
     if raised {
         plain.push('}');
     }
-    // A negative thin space swallows the blanks after it: 11,\! 111 is one number.
-    while let Some(at) = plain.find("\\!") {
-        let rest = plain[at + 2..].trim_start().to_owned();
-        plain.truncate(at);
-        plain.push_str(&rest);
-    }
+    let mut plain = with_plain_blanks(&plain);
     for (from, to) in SPELLINGS {
         if plain.contains(from) {
             plain = plain.replace(from, to);
+        }
+    }
+    plain
+}
+
+/// With LaTeX's commands for blanks as blanks. A negative one swallows those after it: `11,\! 111` is one number.
+fn with_plain_blanks(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, chars.peek()) {
+            ('\\', Some(',' | ';' | ':' | '>' | ' ')) => {
+                chars.next();
+                plain.push(' ');
+            }
+            ('\\', Some('!')) => {
+                chars.next();
+                while chars.next_if(|c| c.is_whitespace()).is_some() {}
+            }
+            // A row's end or an escaped brace: the second character is no command's beginning.
+            ('\\', Some(&next)) => {
+                chars.next();
+                plain.extend([c, next]);
+            }
+            _ => plain.push(c),
         }
     }
     plain

@@ -12,6 +12,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::evaluate::{Complex, Evaluator, Point, key};
+use super::exact::Exact;
 use super::expression::{Constant, Expression};
 use super::meter::{Meter, Stop};
 use super::real::{Reals, Sign};
@@ -41,13 +42,13 @@ impl Judge {
         let approximate = self.tolerance.is_positive() && a.is_constant() && b.is_constant();
         let tolerance = self.tolerance.clone();
         self.everywhere(&[a, b], |evaluator, values| {
-            let gap = evaluator.difference(values[0], values[1])?;
-            if evaluator.is_zero(gap)? {
+            if evaluator.is_same(values[0], values[1])? {
                 return Ok(true);
             }
             if !approximate {
                 return Ok(false);
             }
+            let gap = evaluator.difference(values[0], values[1])?;
             Ok(within(evaluator, gap, values[0], &tolerance)?
                 || within(evaluator, gap, values[1], &tolerance)?)
         })
@@ -75,11 +76,11 @@ impl Judge {
                 return Ok(false);
             }
             if !x.is_zero() {
-                ratios.push(x / y);
+                ratios.push(Exact(x / y));
             }
         }
         let Some(first) = ratios.first() else { return Ok(true) };
-        Ok(ratios.iter().all(|ratio| ratio == first) && (!positive || first.is_positive()))
+        Ok(ratios.iter().all(|ratio| ratio == first) && (!positive || first.0.is_positive()))
     }
 
     /// Runs `test` on the values of `expressions` at several points; all must pass.

@@ -40,4 +40,9 @@ impl Meter {
         }
         self.spend((left_bits / 64 + 1) * (right_bits / 64 + 1))
     }
+
+    /// Pays for the greatest common divisor of numbers of so many bits together, which goes bit by bit.
+    pub(super) fn reduce(&mut self, bits: u64) -> Result<(), Stop> {
+        self.spend((bits / 64 + 1) * (bits / 2 + 1))
+    }
 }

@@ -104,9 +104,9 @@ impl Parser {
             if self.take_symbol('*') {
                 factors.push(self.signed()?);
             } else if self.take_symbol('/') {
+                // a / b / c is a * (1 / b) * (1 / c): a tree that is wide, not deep.
                 let divisor = self.signed()?;
-                let dividend = product_of(std::mem::take(&mut factors));
-                factors.push(Expression::Quotient(Box::new(dividend), Box::new(divisor)));
+                factors.push(Expression::Quotient(Box::new(Expression::integer(1)), Box::new(divisor)));
             } else if self.begins_factor() {
                 factors.push(self.power()?);
             } else {
@@ -223,7 +223,7 @@ impl Parser {
         self.at += 1;
         match token {
             Token::Number(value, digits) => Ok(self.mixed(value, digits.is_some())),
-            Token::Vulgar(value) => Ok(Expression::Number(value)),
+            Token::Vulgar(value) => Ok(Expression::rational(value)),
             Token::Letter(name) => self.letter(name),
             Token::Text(text) if text.trim().chars().count() == 1 => self.letter(text.trim().to_owned()),
             Token::Word(word) => self.word(&word),
@@ -255,7 +255,7 @@ impl Parser {
 
     /// A number, or a mixed one: `1 1/2`, `1\frac{1}{2}`, `1½`. The fraction must be a proper one.
     fn mixed(&mut self, value: BigRational, plain: bool) -> Expression {
-        let whole = Expression::Number(value.clone());
+        let whole = Expression::rational(value.clone());
         if !plain {
             return whole;
         }
@@ -272,7 +272,7 @@ impl Parser {
         match found {
             Some((fraction, length)) => {
                 self.at += length;
-                Expression::Number(value + fraction)
+                Expression::rational(value + fraction)
             }
             None => whole,
         }
@@ -400,12 +400,12 @@ impl Parser {
             let (first, rest) = digits.split_at(1);
             let (first, rest) = (digit_value(first), (digit_value(rest), rest.to_owned()));
             self.lexemes[self.at].token = Token::Number(rest.0, Some(rest.1));
-            return Ok(Expression::Number(first));
+            return Ok(Expression::rational(first));
         }
         if let Some(Token::Number(value, Some(_))) = self.peek() {
             let value = value.clone();
             self.at += 1;
-            return Ok(Expression::Number(value));
+            return Ok(Expression::rational(value));
         }
         self.primary()
     }
@@ -423,7 +423,7 @@ impl Parser {
             Some(Token::Number(value, _)) => {
                 let value = value.clone();
                 self.at += 1;
-                Expression::Number(value)
+                Expression::rational(value)
             }
             _ => self.argument()?,
         };

@@ -15,6 +15,7 @@ use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive, Zero};
 
 use super::ball::Ball;
+use super::exact::Exact;
 use super::meter::{Meter, Stop};
 use super::series;
 
@@ -41,7 +42,7 @@ pub(super) enum Series {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Node {
-    Rational(BigRational),
+    Rational(Exact),
     Sum(Real, Real),
     Product(Real, Real),
     Quotient(Real, Real),
@@ -82,7 +83,7 @@ impl<'m> Reals<'m> {
     }
 
     pub(super) fn rational(&mut self, value: BigRational) -> Result<Real, Stop> {
-        self.insert(Node::Rational(value))
+        self.insert(Node::Rational(Exact(value)))
     }
 
     pub(super) fn integer(&mut self, value: i64) -> Result<Real, Stop> {
@@ -96,13 +97,19 @@ impl<'m> Reals<'m> {
     /// The number as a rational, if it was folded to one.
     pub(super) fn as_rational(&self, x: Real) -> Option<&BigRational> {
         match &self.nodes[x.0] {
-            Node::Rational(value) => Some(value),
+            Node::Rational(value) => Some(&value.0),
             _ => None,
         }
     }
 
     fn both(&self, a: Real, b: Real) -> Option<(&BigRational, &BigRational)> {
         Some((self.as_rational(a)?, self.as_rational(b)?))
+    }
+
+    /// Pays for an operation on two rationals.
+    fn pay(&mut self, x: &BigRational, y: &BigRational) -> Result<(), Stop> {
+        self.meter.multiply(size(x), size(y))?;
+        if x.is_integer() && y.is_integer() { Ok(()) } else { self.meter.reduce(size(x) + size(y)) }
     }
 
     fn is_rational(&self, x: Real, value: i64) -> bool {
@@ -112,7 +119,7 @@ impl<'m> Reals<'m> {
     pub(super) fn sum(&mut self, a: Real, b: Real) -> Result<Real, Stop> {
         if let Some((x, y)) = self.both(a, b) {
             let (x, y) = (x.clone(), y.clone());
-            self.meter.multiply(size(&x), size(&y))?;
+            self.pay(&x, &y)?;
             return self.rational(x + y);
         }
         match (self.is_rational(a, 0), self.is_rational(b, 0)) {
@@ -125,7 +132,7 @@ impl<'m> Reals<'m> {
     pub(super) fn product(&mut self, a: Real, b: Real) -> Result<Real, Stop> {
         if let Some((x, y)) = self.both(a, b) {
             let (x, y) = (x.clone(), y.clone());
-            self.meter.multiply(size(&x), size(&y))?;
+            self.pay(&x, &y)?;
             return self.rational(x * y);
         }
         if self.is_rational(a, 0) || self.is_rational(b, 1) {
@@ -157,7 +164,7 @@ impl<'m> Reals<'m> {
         }
         if let Some((x, y)) = self.both(a, b) {
             let (x, y) = (x.clone(), y.clone());
-            self.meter.multiply(size(&x), size(&y))?;
+            self.pay(&x, &y)?;
             return self.rational(x / y);
         }
         if self.is_rational(b, 1) || self.is_rational(a, 0) {
@@ -229,6 +236,20 @@ impl<'m> Reals<'m> {
                 _ => Err(Stop::Budget),
             };
         };
+        if let Some(value) = self.as_rational(x).cloned() {
+            // A power of a reduced fraction is reduced.
+            let bits = size(&value).saturating_mul(left);
+            self.meter.multiply(bits, bits)?;
+            let power = u32::try_from(left).map_err(|_| Stop::Budget)?;
+            let (above, below) = (value.numer().pow(power), value.denom().pow(power));
+            let result = match exponent.is_negative() {
+                true if above.is_zero() => return Err(Stop::Undefined),
+                true if above.is_negative() => BigRational::new_raw(-below, -above),
+                true => BigRational::new_raw(below, above),
+                false => BigRational::new_raw(above, below),
+            };
+            return self.rational(result);
+        }
         let mut result = self.integer(1)?;
         let mut square = x;
         while left > 0 {

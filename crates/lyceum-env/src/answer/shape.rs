@@ -66,7 +66,10 @@ pub(super) fn readings(text: &str) -> Result<Vec<Shape>, Stop> {
             && chars.get(i + 1).is_some_and(char::is_ascii_digit)
     };
     if (0..chars.len()).any(comma) {
-        modes.extend([Commas::Separate, Commas::Decimal]);
+        modes.push(Commas::Separate);
+        if chars.iter().filter(|&&c| c == ',').count() == 1 && !text.contains(['(', '[', '{']) {
+            modes.push(Commas::Decimal);
+        }
     }
     let sides: &[bool] =
         if text.contains('≈') || text.contains("\\approx") { &[false, true] } else { &[false] };
@@ -245,6 +248,11 @@ impl Reader {
             ('(' | '[', ')' | ']') if items.len() > 1 => Ok(Shape::Tuple(open, shapes(items)?, close)),
             ('⟨', '⟩') if items.len() > 1 => Ok(Shape::Tuple('(', shapes(items)?, ')')),
             ('(', ')') if contains_structure(inner) => self.single(inner),
+            ('(' | '[', ')' | ']')
+                if matches!(inner.first(), Some(Lexeme { token: Token::Begin(_), .. })) =>
+            {
+                self.single(inner)
+            }
             _ => self.plain(whole),
         }
     }
@@ -298,7 +306,9 @@ impl Reader {
         let mut counted = None;
         for at in 1..lexemes.len() {
             let (value, behind) = lexemes.split_at(at);
-            if !self.begins_unit(&behind[0]) || is_prose(value) {
+            // The degrees in sin 30° belong to the angle.
+            let is_angle = value.iter().any(|lexeme| matches!(lexeme.token, Token::Function(_)));
+            if !self.begins_unit(&behind[0]) || is_prose(value) || is_angle {
                 continue;
             }
             let Some(unit) = unit::read(behind) else { continue };

@@ -61,6 +61,12 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// The prompt as a chat template takes it.
+    #[must_use]
+    pub fn conversation(&self) -> Vec<lyceum_text::Message> {
+        self.messages.iter().map(|m| lyceum_text::Message::new(m.role.name(), m.content.as_str())).collect()
+    }
+
     /// The prompt for a model without a chat template: the contents joined, nothing added.
     #[must_use]
     pub fn plain(&self) -> String {
