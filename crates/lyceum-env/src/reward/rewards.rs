@@ -1,0 +1,110 @@
+//! Puts the recipe's rewards on traces.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lyceum_trace::{Content, Score, Source, Trace};
+
+use super::command::{CommandReward, Question};
+use super::component::{Failure, FailureKind};
+use super::spec::RewardSpec;
+
+/// The components of one trace that a command gave.
+pub type Answers = BTreeMap<String, Score>;
+
+/// The rewards of a recipe, with the user's process if there is one.
+pub struct Rewards {
+    spec: RewardSpec,
+    command: Option<CommandReward>,
+}
+
+impl Rewards {
+    /// Rewards by a checked specification ([`RewardSpec::check`]). A command is started when it is first asked.
+    #[must_use]
+    pub fn open(spec: &RewardSpec) -> Self {
+        let seconds = |given: Option<f64>, usual: f64| {
+            Duration::try_from_secs_f64(given.unwrap_or(usual)).unwrap_or(Duration::from_secs(60))
+        };
+        let command = spec.command.as_ref().map(|command| {
+            CommandReward::new(command.clone(), seconds(spec.deadline, 10.0), seconds(spec.startup, 60.0))
+        });
+        Self { spec: spec.clone(), command }
+    }
+
+    /// Whether something outside this process is asked, whose answers a resumed run must not ask for again.
+    #[must_use]
+    pub fn asks_outside(&self) -> bool {
+        self.command.is_some()
+    }
+
+    /// What the command says of each trace; nothing if there is no command. To be journalled, then [`apply`](Self::apply)-ed.
+    pub fn ask(&mut self, traces: &[Trace]) -> Vec<Answers> {
+        let Some(command) = &mut self.command else { return vec![Answers::new(); traces.len()] };
+        let questions: Vec<Question> = traces.iter().map(question).collect();
+        let answers = command.ask(&questions);
+        let weighted = self.spec.effective_weights();
+        let named = |answer: Result<BTreeMap<String, f64>, Failure>| match answer {
+            Ok(components) => components.into_iter().map(|(name, value)| (name, Score::of(value))).collect(),
+            // The failure stands where the score would: on the components that only the command could give.
+            Err(failure) => {
+                weighted.keys().map(|name| (name.clone(), Score::Failed(failure.message.clone()))).collect()
+            }
+        };
+        answers.into_iter().map(named).collect()
+    }
+
+    /// Adds answers, the length component and the total to each trace.
+    pub fn apply(&self, traces: &mut [Trace], answers: &[Answers]) {
+        for (at, trace) in traces.iter_mut().enumerate() {
+            for (name, score) in answers.get(at).into_iter().flatten() {
+                // What the verifier said itself is not overwritten by the failure of the command.
+                if trace
+                    .rewards
+                    .get(name)
+                    .is_none_or(|known| known.value().is_none() || score.value().is_some())
+                {
+                    trace.rewards.insert(name.clone(), score.clone());
+                }
+            }
+            if let Some(length) = &self.spec.length {
+                trace
+                    .rewards
+                    .insert("length".to_owned(), Score::of(length.score(trace.cost.generated_tokens)));
+            }
+            trace.total = self.spec.combine(|name| component(trace, name)).ok();
+        }
+    }
+
+    /// Asks and applies.
+    pub fn score(&mut self, traces: &mut [Trace]) {
+        let answers = self.ask(traces);
+        self.apply(traces, &answers);
+    }
+}
+
+fn component(trace: &Trace, name: &str) -> Result<f64, Failure> {
+    match trace.rewards.get(name) {
+        Some(Score::Value(value)) => Ok(*value),
+        Some(Score::Failed(cause)) => Err(Failure::new(FailureKind::Missing, cause.clone())),
+        None => Err(Failure::new(FailureKind::Missing, format!("nobody scored the component {name}"))),
+    }
+}
+
+/// What a trace asks a command: the prompt and what the model wrote, tool results left out.
+fn question(trace: &Trace) -> Question {
+    let text = |source: Source| -> String {
+        let parts = trace.calls.iter().flat_map(|call| &call.parts).filter(|part| part.source == source);
+        parts
+            .filter_map(|part| match &part.content {
+                Content::Text { text } => Some(text.as_str()),
+                _ => None,
+            })
+            .collect()
+    };
+    Question {
+        id: trace.id.clone(),
+        prompt: text(Source::Prompt),
+        completion: text(Source::Sampled),
+        answer: trace.problem.answer.clone(),
+    }
+}
