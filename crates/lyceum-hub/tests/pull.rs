@@ -1,4 +1,5 @@
 //! Pulling from stand-ins for Hugging Face, GitHub and pip.
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
 use lyceum_hub::data::DataSet;
 use lyceum_hub::{Error, Event, Hub, Kind, Listed, Silent, sha256_of_file};

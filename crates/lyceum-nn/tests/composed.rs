@@ -1,4 +1,5 @@
 //! The kernels' decoder and the composed one are the same function with the same gradient.
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
 mod models;
 

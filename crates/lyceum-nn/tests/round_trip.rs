@@ -1,4 +1,5 @@
 //! Random models saved and loaded in every format give the same weights and the same log-probabilities.
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
 mod models;
 mod support;
