@@ -8,11 +8,13 @@
 #![forbid(unsafe_code)]
 
 mod chat;
+mod deep_stack;
 mod error;
 mod folder;
 mod gguf;
 mod message;
 mod pipeline;
+mod python_filters;
 mod python_json;
 mod python_methods;
 mod python_text;

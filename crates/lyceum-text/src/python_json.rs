@@ -5,10 +5,11 @@ use std::fmt::Write;
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
-use crate::python_text;
+use crate::{python_filters, python_text};
 
-/// Deeper values, or a wider indent, than this are refused.
-const LIMIT: usize = 128;
+/// Deeper values and longer texts than this are refused.
+const DEPTH: usize = 128;
+const BYTES: usize = 1 << 24;
 
 /// `tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`.
 #[expect(clippy::needless_pass_by_value, reason = "the signature of a minijinja filter")]
@@ -24,7 +25,7 @@ pub(crate) fn tojson(value: &Value, positional: Rest<Value>, named: Kwargs) -> R
     let indent = match indent.kind() {
         ValueKind::Undefined | ValueKind::None => None,
         ValueKind::String => indent.as_str().map(str::to_owned),
-        _ => Some(" ".repeat(usize::try_from(indent)?.min(LIMIT))),
+        _ => Some(python_filters::spaces(&indent)?),
     };
     let (item, key) = match separators.kind() {
         ValueKind::Undefined | ValueKind::None => {
@@ -64,15 +65,14 @@ impl Writer {
             ValueKind::Number => self.out.push_str(&number(value)),
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => {
-                let items: Vec<Value> = value.try_iter()?.collect();
-                self.block('[', ']', &items, Self::value)?;
+                self.block('[', ']', value.try_iter()?, Self::value)?;
             }
             ValueKind::Map => {
                 let mut keys: Vec<Value> = value.try_iter()?.collect();
                 if self.sorted {
                     keys.sort();
                 }
-                self.block('{', '}', &keys, |writer, key| {
+                self.block('{', '}', keys.into_iter(), |writer, key| {
                     match key.kind() {
                         ValueKind::String => writer.value(key)?,
                         ValueKind::None | ValueKind::Bool | ValueKind::Number => {
@@ -95,23 +95,28 @@ impl Writer {
         &mut self,
         open: char,
         close: char,
-        items: &[Value],
+        items: impl Iterator<Item = Value>,
         mut write: impl FnMut(&mut Self, &Value) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        if self.depth == LIMIT {
-            return Err(refused(format!("a value nested deeper than {LIMIT} has no JSON")));
+        if self.depth == DEPTH {
+            return Err(refused(format!("a value nested deeper than {DEPTH} has no JSON")));
         }
         self.out.push(open);
         self.depth += 1;
-        for (index, item) in items.iter().enumerate() {
-            if index > 0 {
+        let mut empty = true;
+        for item in items {
+            if self.out.len() > BYTES {
+                return Err(refused(format!("JSON longer than {BYTES} bytes")));
+            }
+            if !empty {
                 self.out.push_str(&self.item.clone());
             }
             self.line_break();
-            write(self, item)?;
+            write(self, &item)?;
+            empty = false;
         }
         self.depth -= 1;
-        if !items.is_empty() {
+        if !empty {
             self.line_break();
         }
         self.out.push(close);

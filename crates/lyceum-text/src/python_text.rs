@@ -5,8 +5,9 @@ use std::fmt::Write;
 use minijinja::Value;
 use minijinja::value::ValueKind;
 
-/// Deeper values than this are shown as `...`.
+/// Deeper values than this, and what is longer, are shown as `...`.
 const DEPTH: usize = 64;
+const BYTES: usize = 1 << 24;
 
 /// Python's `str(value)`; an undefined value is empty.
 pub(crate) fn str(value: &Value) -> String {
@@ -22,7 +23,7 @@ pub(crate) fn str(value: &Value) -> String {
 }
 
 fn repr(out: &mut String, value: &Value, depth: usize) {
-    if depth == DEPTH {
+    if depth == DEPTH || out.len() > BYTES {
         out.push_str("...");
         return;
     }
@@ -34,6 +35,9 @@ fn repr(out: &mut String, value: &Value, depth: usize) {
         ValueKind::Seq | ValueKind::Iterable => {
             out.push('[');
             for (index, item) in value.try_iter().into_iter().flatten().enumerate() {
+                if out.len() > BYTES {
+                    break; // a repeated list is lazy, and may be endless for all we know
+                }
                 out.push_str(if index > 0 { ", " } else { "" });
                 repr(out, &item, depth + 1);
             }

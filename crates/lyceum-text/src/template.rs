@@ -1,7 +1,7 @@
 //! Chat templates: Jinja programs that come with a model, run as `transformers` runs them.
 //!
-//! A template is foreign code. It sees nothing but the conversation, and its steps, recursion and output are bounded;
-//! it can fail but not hang or panic.
+//! A template is foreign code. It sees nothing but the conversation; its size, its steps and its recursion are bounded,
+//! so that it can fail but neither hang nor overflow the stack. The memory of the strings it builds is not bounded.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,10 +10,13 @@ use jiff::civil::DateTime;
 use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, State, Value, context};
 
-use crate::{Error, Message, Result, python_json, python_methods, python_text};
+use crate::deep_stack::with_deep_stack;
+use crate::{Error, Message, Result, python_filters, python_json, python_methods, python_text};
 
-/// Steps a template may take: hundreds of long messages need one in ten of them.
-const FUEL: u64 = 10_000_000;
+/// Longest source accepted, in bytes: what the parser's recursion costs on its stack grows with it.
+const SOURCE_BYTES: usize = 64 << 10;
+/// Steps a template may take; a message costs about a hundred.
+const FUEL: u64 = 2_000_000;
 const RECURSION: usize = 64;
 
 const NAME: &str = "chat_template";
@@ -51,7 +54,13 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Template`] with the line that does not compile.
     pub fn new(source: &str, tokens: impl IntoIterator<Item = (&'static str, String)>) -> Result<Self> {
-        let (source, marks_generation) = generation_as_filter(source);
+        if source.len() > SOURCE_BYTES {
+            let problem = format!("{} bytes long, and at most {SOURCE_BYTES} are accepted", source.len());
+            return Err(Error::Template { line: None, problem });
+        }
+        // Jinja2 reads every line end as a line feed.
+        let (source, marks_generation) =
+            generation_as_filter(&source.replace("\r\n", "\n").replace('\r', "\n"));
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
@@ -60,13 +69,14 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(python_methods::call);
         environment.set_formatter(|out, _, value| Ok(out.write_str(&python_text::str(value))?));
         environment.add_filter("tojson", python_json::tojson);
+        environment.add_filter("indent", python_filters::indent);
         environment.add_filter("string", |value: &Value| python_text::str(value));
         environment.add_filter("__generation", mark_generation);
         environment.add_test("iterable", is_iterable);
         environment.add_test("sequence", is_iterable);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
-        environment.add_template_owned(NAME, source).map_err(|error| template_error(&error))?;
+        with_deep_stack(|| environment.add_template_owned(NAME, source))?.map_err(template_error)?;
         let tokens = tokens.into_iter().map(|(name, token)| (name.to_owned(), token.into())).collect();
         Ok(Self { environment: Arc::new(environment), tokens, marks_generation })
     }
@@ -112,8 +122,8 @@ impl ChatTemplate {
             __now => options.now.map(|now| now.to_string()),
             ..Value::from_serialize(variables)
         };
-        let template = self.environment.get_template(NAME).map_err(|error| template_error(&error))?;
-        template.render(context).map_err(|error| template_error(&error))
+        let render = || self.environment.get_template(NAME)?.render(context);
+        with_deep_stack(render)?.map_err(template_error)
     }
 }
 
@@ -191,10 +201,11 @@ fn strftime_now(state: &State, format: &str) -> std::result::Result<String, mini
 }
 
 /// The line and the causes; minijinja's own text repeats the template's name.
-fn template_error(error: &minijinja::Error) -> Error {
+#[expect(clippy::needless_pass_by_value, reason = "the signature of map_err")]
+fn template_error(error: minijinja::Error) -> Error {
     let mut problem = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     let mut line = error.line();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = std::error::Error::source(&error);
     while let Some(inner) = cause {
         if let Some(inner) = inner.downcast_ref::<minijinja::Error>() {
             line = inner.line().or(line);

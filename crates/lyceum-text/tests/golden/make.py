@@ -401,7 +401,7 @@ SNIPPETS = [
     "{{ ['a','b']|reject('equalto', 'a')|list }} {{ [1,2,3]|select('odd')|list }} {{ v.d|dictsort|length }} {{ v.d|items|list|length }}",
     "{{ missing|default('d') }} {{ v.empty|default('d') }}| {{ v.empty|default('d', true) }} {{ v.n|default('d') }}",
     "{{ '3'|int + 1 }} {{ '2.5'|float }} {{ 2.567|round(1) }} {{ 3|abs }} {{ [1,2]|max }} {{ 'abc'|list }}",
-    "{{ 'a\nb\n\nc'|indent(2) }}| {{ 'a\nb'|indent(width=2, first=true) }}| {{ 'abc'|reverse }} {{ 'abcdef'|batch(4)|list|length }}",
+    "{{ 'a\nb\n\nc'|indent(2) }}| {{ 'a\nb\n'|indent(width=2, first=true) }}| {{ 'a\n\nb'|indent(1, false, true) }}| {{ 'abc'|reverse }} {{ 'abcdef'|batch(4)|list|length }}",
     "{{ '<b>'|safe }} {{ '<b>' }} {{ '<b>'|e }}",
     # statements and white space
     "{% for m in messages %}{{ loop.index }}/{{ loop.length }}:{{ loop.first }}{{ loop.last }}{{ loop.revindex0 }} {% endfor %}",
