@@ -1,7 +1,6 @@
 //! The buffers of forward and backward: planned once for a number of rows, used again every step.
 
 use crate::config::DecoderConfig;
-use crate::decoder::linear::Inner;
 use crate::decoder::store::Store;
 use lyceum_kernels::{HugeVec, Precision};
 
@@ -20,6 +19,8 @@ pub(crate) struct SavedLayer {
     pub(crate) middle: HugeVec<f32>,
     /// Gate and up as projected.
     pub(crate) gate_up: Store,
+    /// Between the adapters' factors, of each product; empty without an adapter.
+    pub(crate) down: [Vec<f32>; 4],
 }
 
 impl SavedLayer {
@@ -31,6 +32,7 @@ impl SavedLayer {
             lse: HugeVec::zeroed(rows * config.num_heads),
             middle: HugeVec::zeroed(rows * config.hidden_size),
             gate_up: Store::zeroed(precision, rows * 2 * config.intermediate_size),
+            down: Default::default(),
         }
     }
 }
@@ -86,7 +88,7 @@ pub(crate) struct Scratch {
     /// rows x intermediate.
     pub(crate) activated: HugeVec<f32>,
     /// Between an adapter's factors.
-    pub(crate) inner: Inner,
+    pub(crate) down: Vec<f32>,
 }
 
 impl Scratch {
@@ -103,7 +105,7 @@ impl Scratch {
             lse: HugeVec::zeroed(rows * config.num_heads),
             gate_up: HugeVec::zeroed(rows * 2 * config.intermediate_size),
             activated: HugeVec::zeroed(rows * config.intermediate_size),
-            inner: Inner::default(),
+            down: Vec::new(),
         }
     }
 }
@@ -121,6 +123,8 @@ pub(crate) struct BackwardScratch {
     pub(crate) d_attended: HugeVec<f32>,
     /// rows x intermediate.
     pub(crate) d_activated: HugeVec<f32>,
+    /// Of what lies between an adapter's factors.
+    pub(crate) d_down: Vec<f32>,
     /// Where the gradients of frozen norms and biases go.
     pub(crate) discarded: Vec<f32>,
 }
@@ -134,6 +138,7 @@ impl BackwardScratch {
             d_qkv: HugeVec::zeroed(rows * (query + 2 * kv)),
             d_attended: HugeVec::zeroed(rows * query),
             d_activated: HugeVec::zeroed(rows * config.intermediate_size),
+            d_down: Vec::new(),
             discarded: vec![0.0; config.hidden_size.max(config.head_dim)],
         }
     }

@@ -138,7 +138,7 @@ impl Decoder {
         let rope = self.rope(positions[chunk.clone()].iter().max().map_or(0, |&last| last as usize + 1));
 
         let x = &mut stream[..rows * hidden];
-        let Scratch { normed, inverse, qkv, raw_qkv, attended, gate_up, activated, inner, .. } = &mut scratch;
+        let Scratch { normed, inverse, qkv, raw_qkv, attended, gate_up, activated, down, .. } = &mut scratch;
         let (normed, qkv) = (&mut normed[..rows * hidden], &mut qkv[..rows * width]);
         let (attended, gate_up) = (&mut attended[..rows * query], &mut gate_up[..rows * 2 * ffn]);
         let raw_qkv = if config.qk_norm() { &mut raw_qkv[..rows * width] } else { &mut [] };
@@ -148,16 +148,16 @@ impl Decoder {
             let layer = Layer { decoder: self, index, adapter: Adapter::On };
             let spans = &self.layout.layers[index];
             layer.norm(x, &spans.input_norm, normed, &mut inverse[..rows]);
-            layer.project_qkv(Mat::f32(normed, rows, hidden), qkv, inner);
+            layer.project_qkv(Mat::f32(normed, rows, hidden), qkv, down);
             layer.turn_heads(qkv, raw_qkv, inverse, &positions[chunk.clone()], &rope);
             for (row, &place) in qkv.chunks_exact(width).zip(&places[chunk.clone()]) {
                 cache.write(index, place, &row[query..query + kv], &row[query + kv..]);
             }
             attend(self, cache, index, &places[chunk.clone()], qkv, attended);
-            layer.project(Product::Output, Mat::f32(attended, rows, query), x, true, inner);
+            layer.project(Product::Output, Mat::f32(attended, rows, query), x, true, down);
             layer.norm(x, &spans.post_norm, normed, &mut inverse[..rows]);
-            layer.project(Product::GateUp, Mat::f32(normed, rows, hidden), gate_up, false, inner);
-            layer.contract(gate_up, &mut activated[..rows * ffn], x, inner);
+            layer.project(Product::GateUp, Mat::f32(normed, rows, hidden), gate_up, false, down);
+            layer.contract(gate_up, &mut activated[..rows * ffn], x, down);
         }
         let room = &mut cache.room;
         (room.scratch, room.stream, room.positions, room.places) = (scratch, stream, positions, places);
@@ -172,7 +172,7 @@ impl Decoder {
         let weight = self.vector(&self.layout.final_norm);
         rms_norm(&self.pool, states, weight, self.config.rms_norm_eps as f32, &mut normed, &mut inverse);
         let normed = Mat::f32(&normed, rows, hidden);
-        self.head(Adapter::On).forward(&self.pool, normed, logits, false, &mut scratch.inner);
+        self.head(Adapter::On).forward(&self.pool, normed, logits, false, &mut scratch.down);
     }
 }
 

@@ -3,7 +3,6 @@
 //! Logits exist for a chunk of targets at a time. For a later backward they are kept when they fit a budget and
 //! computed again when they do not.
 
-use crate::decoder::linear::Inner;
 use crate::decoder::model::{Adapter, Decoder};
 use crate::policy::{Batch, TokenGrads, TokenStats};
 use lyceum_kernels::{
@@ -30,7 +29,9 @@ pub(crate) struct HeadTape {
     kept: bool,
     d_normed: HugeVec<f32>,
     d_stream: HugeVec<f32>,
-    inner: Inner,
+    /// Between the factors of the head's adapter, for the chunk at hand.
+    down: Vec<f32>,
+    d_down: Vec<f32>,
 }
 
 /// Makes `room` at least `len` long.
@@ -128,7 +129,7 @@ impl HeadTape {
             x,
             &mut self.logits[place.clone()],
             false,
-            &mut self.inner,
+            &mut self.down,
         );
         place
     }
@@ -210,7 +211,10 @@ impl HeadTape {
         let x = Mat::f32(&self.normed[elements.clone()], range.len(), hidden);
         let sink = decoder.gradient_of(decoder.layout.head, gradient);
         let d_normed = &mut self.d_normed[elements];
-        decoder.head(Adapter::On).backward(&decoder.pool, x, logits, d_normed, sink, &mut self.inner);
+        let head = decoder.head(Adapter::On);
+        // Kept logits are older than the last chunk's `down`.
+        head.descend(&decoder.pool, x, &mut self.down);
+        head.backward(&decoder.pool, x, &self.down, logits, d_normed, sink, &mut self.d_down);
     }
 
     /// The value head's share, the last norm, and back to the rows the targets came from.

@@ -4,7 +4,7 @@
 //! gradient of `out` and turns it, in place, into that of `x`.
 
 use crate::decoder::activations::{BackwardScratch, SavedLayer, Scratch};
-use crate::decoder::linear::{Inner, LinearGradient};
+use crate::decoder::linear::LinearGradient;
 use crate::decoder::model::{Adapter, Decoder, Product};
 use crate::params::{LayerSpans, MatrixSpan};
 use lyceum_kernels::{
@@ -53,8 +53,8 @@ impl<'a> Layer<'a> {
     }
 
     /// Queries, keys and values of the rows in `normed`, with their biases, as rows of `qkv`.
-    pub(crate) fn project_qkv(&self, normed: Mat<'_>, qkv: &mut [f32], inner: &mut Inner) {
-        self.linear(Product::Qkv).forward(self.pool(), normed, qkv, false, inner);
+    pub(crate) fn project_qkv(&self, normed: Mat<'_>, qkv: &mut [f32], down: &mut Vec<f32>) {
+        self.linear(Product::Qkv).forward(self.pool(), normed, qkv, false, down);
         if let Some(bias) = &self.spans().qkv_bias {
             add_bias(self.pool(), self.decoder.vector(bias), qkv);
         }
@@ -86,12 +86,12 @@ impl<'a> Layer<'a> {
         gate_up: &[f32],
         activated: &mut [f32],
         out: &mut [f32],
-        inner: &mut Inner,
+        down: &mut Vec<f32>,
     ) {
         let ffn = self.decoder.config.intermediate_size;
         swiglu(self.pool(), ffn, gate_up, activated);
         let activated = Mat::f32(activated, activated.len() / ffn, ffn);
-        self.linear(Product::Down).forward(self.pool(), activated, out, true, inner);
+        self.linear(Product::Down).forward(self.pool(), activated, out, true, down);
     }
 
     pub(crate) fn project(
@@ -100,9 +100,9 @@ impl<'a> Layer<'a> {
         x: Mat<'_>,
         out: &mut [f32],
         accumulate: bool,
-        inner: &mut Inner,
+        down: &mut Vec<f32>,
     ) {
-        self.linear(product).forward(self.pool(), x, out, accumulate, inner);
+        self.linear(product).forward(self.pool(), x, out, accumulate, down);
     }
 
     /// Query and key heads with the weights of their norms.
@@ -127,19 +127,19 @@ impl<'a> Layer<'a> {
         x: &[f32],
         middle: &mut [f32],
         scratch: &mut Scratch,
-        saved: Option<&mut SavedLayer>,
+        mut saved: Option<&mut SavedLayer>,
     ) {
         let config = &self.decoder.config;
         let (rows, hidden, query) = (geometry.positions.len(), config.hidden_size, config.query_width());
         let width = query + 2 * config.kv_width();
-        let Scratch { normed, inverse, qkv, raw_qkv, attended, lse, inner, .. } = scratch;
+        let Scratch { normed, inverse, qkv, raw_qkv, attended, lse, down, .. } = scratch;
         let (qkv, attended) = (&mut qkv[..rows * width], &mut attended[..rows * query]);
         let normed = &mut normed[..rows * hidden];
         let raw_qkv = if config.qk_norm() { &mut raw_qkv[..rows * width] } else { &mut [] };
 
         self.norm(x, &self.spans().input_norm, normed, &mut inverse[..rows]);
-        self.project_qkv(Mat::f32(normed, rows, hidden), qkv, inner);
-        let mut saved = saved;
+        let kept = kept_down(&mut saved, down, Product::Qkv);
+        self.project_qkv(Mat::f32(normed, rows, hidden), qkv, kept);
         if let Some(saved) = &mut saved {
             saved.qkv.put(self.pool(), 0, qkv);
         }
@@ -149,11 +149,12 @@ impl<'a> Layer<'a> {
             None => &mut lse[..rows * config.num_heads],
         };
         attention_forward(self.pool(), heads(self.decoder), geometry.segments, qkv, attended, lse);
-        if let Some(saved) = saved {
+        if let Some(saved) = &mut saved {
             saved.attended.put(self.pool(), 0, attended);
         }
         middle.copy_from_slice(x);
-        self.project(Product::Output, Mat::f32(attended, rows, query), middle, true, inner);
+        let kept = kept_down(&mut saved, down, Product::Output);
+        self.project(Product::Output, Mat::f32(attended, rows, query), middle, true, kept);
     }
 
     /// `out = middle + feed_forward(norm(middle))`.
@@ -162,21 +163,23 @@ impl<'a> Layer<'a> {
         middle: &[f32],
         out: &mut [f32],
         scratch: &mut Scratch,
-        saved: Option<&mut SavedLayer>,
+        mut saved: Option<&mut SavedLayer>,
     ) {
         let config = &self.decoder.config;
         let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
         let rows = middle.len() / hidden;
-        let Scratch { normed, inverse, gate_up, activated, inner, .. } = scratch;
+        let Scratch { normed, inverse, gate_up, activated, down, .. } = scratch;
         let (normed, gate_up) = (&mut normed[..rows * hidden], &mut gate_up[..rows * 2 * ffn]);
 
         self.norm(middle, &self.spans().post_norm, normed, &mut inverse[..rows]);
-        self.project(Product::GateUp, Mat::f32(normed, rows, hidden), gate_up, false, inner);
-        if let Some(saved) = saved {
+        let kept = kept_down(&mut saved, down, Product::GateUp);
+        self.project(Product::GateUp, Mat::f32(normed, rows, hidden), gate_up, false, kept);
+        if let Some(saved) = &mut saved {
             saved.gate_up.put(self.pool(), 0, gate_up);
         }
         out.copy_from_slice(middle);
-        self.contract(gate_up, &mut activated[..rows * ffn], out, inner);
+        let kept = kept_down(&mut saved, down, Product::Down);
+        self.contract(gate_up, &mut activated[..rows * ffn], out, kept);
     }
 
     /// Turns `back.d_residual`, the gradient of the layer's output, into that of `middle`.
@@ -192,8 +195,8 @@ impl<'a> Layer<'a> {
         let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
         let rows = middle.len() / hidden;
         let (pool, spans) = (self.pool(), self.spans());
-        let Scratch { normed, inverse, gate_up, activated, inner, .. } = scratch;
-        let BackwardScratch { d_residual, d_normed, d_activated, discarded, .. } = back;
+        let Scratch { normed, inverse, gate_up, activated, .. } = scratch;
+        let BackwardScratch { d_residual, d_normed, d_activated, d_down, discarded, .. } = back;
         let (normed, inverse) = (&mut normed[..rows * hidden], &mut inverse[..rows]);
         let (gate_up, activated) = (&mut gate_up[..rows * 2 * ffn], &mut activated[..rows * ffn]);
         let (d_residual, d_normed) = (&mut d_residual[..rows * hidden], &mut d_normed[..rows * hidden]);
@@ -202,13 +205,15 @@ impl<'a> Layer<'a> {
         saved.gate_up.get(pool, 0, gate_up);
         swiglu(pool, ffn, gate_up, activated);
         let activated = Mat::f32(activated, rows, ffn);
-        let down = self.gradient_of(spans.down, gradient);
-        self.linear(Product::Down).backward(pool, activated, d_residual, d_activated, down, inner);
+        let sink = self.gradient_of(spans.down, gradient);
+        let down = &saved.down[Product::Down as usize];
+        self.linear(Product::Down).backward(pool, activated, down, d_residual, d_activated, sink, d_down);
         swiglu_backward(pool, ffn, gate_up, d_activated);
         self.norm(middle, &spans.post_norm, normed, inverse);
         let normed = Mat::f32(normed, rows, hidden);
-        let up = self.gradient_of(spans.gate_up, gradient);
-        self.linear(Product::GateUp).backward(pool, normed, gate_up, d_normed, up, inner);
+        let sink = self.gradient_of(spans.gate_up, gradient);
+        let down = &saved.down[Product::GateUp as usize];
+        self.linear(Product::GateUp).backward(pool, normed, down, gate_up, d_normed, sink, d_down);
         let d_weight = self.vector_gradient(&spans.post_norm, gradient, discarded);
         rms_norm_backward(
             pool,
@@ -235,17 +240,17 @@ impl<'a> Layer<'a> {
         let (rows, hidden, query) = (geometry.positions.len(), config.hidden_size, config.query_width());
         let width = query + 2 * config.kv_width();
         let (pool, spans) = (self.pool(), self.spans());
-        let Scratch { normed, inverse, qkv, raw_qkv, attended, inner, .. } = scratch;
-        let BackwardScratch { d_residual, d_normed, d_qkv, d_attended, discarded, .. } = back;
+        let Scratch { normed, inverse, qkv, raw_qkv, attended, .. } = scratch;
+        let BackwardScratch { d_residual, d_normed, d_qkv, d_attended, d_down, discarded, .. } = back;
         let (qkv, attended) = (&mut qkv[..rows * width], &mut attended[..rows * query]);
         let (d_residual, d_normed) = (&mut d_residual[..rows * hidden], &mut d_normed[..rows * hidden]);
         let (d_qkv, d_attended) = (&mut d_qkv[..rows * width], &mut d_attended[..rows * query]);
         let normed = &mut normed[..rows * hidden];
         let raw_qkv = if config.qk_norm() { &mut raw_qkv[..rows * width] } else { &mut [] };
 
-        let output = self.gradient_of(spans.output, gradient);
-        let operand = saved.attended.mat(rows, query);
-        self.linear(Product::Output).backward(pool, operand, d_residual, d_attended, output, inner);
+        let sink = self.gradient_of(spans.output, gradient);
+        let (operand, down) = (saved.attended.mat(rows, query), &saved.down[Product::Output as usize]);
+        self.linear(Product::Output).backward(pool, operand, down, d_residual, d_attended, sink, d_down);
 
         saved.qkv.get(pool, 0, qkv);
         self.turn_heads(qkv, raw_qkv, inverse, geometry.positions, geometry.rope);
@@ -277,8 +282,9 @@ impl<'a> Layer<'a> {
         let inverse = &mut inverse[..rows];
         self.norm(x, &spans.input_norm, normed, inverse);
         let normed = Mat::f32(normed, rows, hidden);
-        let qkv_gradient = self.gradient_of(spans.qkv, gradient);
-        self.linear(Product::Qkv).backward(pool, normed, d_qkv, d_normed, qkv_gradient, inner);
+        let sink = self.gradient_of(spans.qkv, gradient);
+        let down = &saved.down[Product::Qkv as usize];
+        self.linear(Product::Qkv).backward(pool, normed, down, d_qkv, d_normed, sink, d_down);
         let d_weight = self.vector_gradient(&spans.input_norm, gradient, discarded);
         rms_norm_backward(
             pool,
@@ -309,6 +315,15 @@ impl<'a> Layer<'a> {
             &mut discarded[..weight.len()]
         }
     }
+}
+
+/// Where forward leaves what lies between the factors of a product's adapter: kept for backward if there is one.
+fn kept_down<'s>(
+    saved: &'s mut Option<&mut SavedLayer>,
+    passing: &'s mut Vec<f32>,
+    product: Product,
+) -> &'s mut Vec<f32> {
+    saved.as_mut().map_or(passing, |saved| &mut saved.down[product as usize])
 }
 
 /// Query and key heads within a row of queries, keys and values.

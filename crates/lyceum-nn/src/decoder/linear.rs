@@ -3,13 +3,6 @@
 use crate::decoder::model::{Linear, LinearAdapter};
 use lyceum_kernels::{Mat, Pool, Precision, gemm, gemm_packed, scale};
 
-/// Room for what lies between an adapter's A and B.
-#[derive(Debug, Default)]
-pub(crate) struct Inner {
-    down: Vec<f32>,
-    d_down: Vec<f32>,
-}
-
 /// The gradients of a linear layer's weights, as far as they are trained.
 pub(crate) enum LinearGradient<'a> {
     /// The weight's, row-major.
@@ -19,32 +12,45 @@ pub(crate) enum LinearGradient<'a> {
 }
 
 impl Linear<'_> {
-    /// `out = x W^T`, or `out += x W^T`, with the adapter's share; `out` is rows x outputs.
+    /// `out = x W^T`, or `out += x W^T`, with the adapter's share; `out` is rows x outputs. What lies between the
+    /// adapter's factors stays in `down`, for backward.
     pub(crate) fn forward(
         &self,
         pool: &Pool,
         x: Mat<'_>,
         out: &mut [f32],
         accumulate: bool,
-        inner: &mut Inner,
+        down: &mut Vec<f32>,
     ) {
         let outputs = self.base.rows();
         gemm_packed(pool, x, self.base, out, outputs, accumulate);
         if let Some(adapter) = &self.adapter {
-            let down = adapter.down(pool, x, &mut inner.down);
+            self.descend(pool, x, down);
+            let down = Mat::f32(down, x.rows(), adapter.group.inner());
             gemm_packed(pool, down, &adapter.packed.b, out, outputs, true);
         }
     }
 
-    /// `d_x = d_out W` with the adapter's share (`accumulate`: adds), and the weights' gradients from `x`.
+    /// The first of the adapter's factors: `down = scale * x A^T`, rows x inner. Nothing without an adapter.
+    pub(crate) fn descend(&self, pool: &Pool, x: Mat<'_>, down: &mut Vec<f32>) {
+        if let Some(adapter) = &self.adapter {
+            let width = adapter.group.inner();
+            down.resize(x.rows() * width, 0.0);
+            gemm_packed(pool, x, &adapter.packed.a, down, width, false);
+            scale(pool, adapter.scale, down);
+        }
+    }
+
+    /// `d_x = d_out W` with the adapter's share, and the weights' gradients from `x` and the `down` of forward.
     pub(crate) fn backward(
         &self,
         pool: &Pool,
         x: Mat<'_>,
+        down: &[f32],
         d_out: &[f32],
         d_x: &mut [f32],
         gradient: LinearGradient<'_>,
-        inner: &mut Inner,
+        d_down: &mut Vec<f32>,
     ) {
         let (rows, outputs, inputs) = (x.rows(), self.base.rows(), self.base.cols());
         let precision = self.base.precision();
@@ -54,7 +60,7 @@ impl Linear<'_> {
             LinearGradient::Base(gradient) => gemm(pool, precision, d.t(), x, gradient, inputs, true),
             LinearGradient::Adapter(gradient) => {
                 if let Some(adapter) = &self.adapter {
-                    adapter.backward(pool, precision, x, d_out, d_x, gradient, inner);
+                    adapter.backward(pool, precision, x, down, d_out, d_x, gradient, d_down);
                 }
             }
         }
@@ -62,29 +68,19 @@ impl Linear<'_> {
 }
 
 impl LinearAdapter<'_> {
-    /// `scale * x A^T`, rows x inner.
-    fn down<'b>(&self, pool: &Pool, x: Mat<'_>, room: &'b mut Vec<f32>) -> Mat<'b> {
-        let (rows, width) = (x.rows(), self.group.inner());
-        room.resize(rows * width, 0.0);
-        gemm_packed(pool, x, &self.packed.a, room, width, false);
-        scale(pool, self.scale, room);
-        Mat::f32(room, rows, width)
-    }
-
     fn backward(
         &self,
         pool: &Pool,
         precision: Precision,
         x: Mat<'_>,
+        down: &[f32],
         d_out: &[f32],
         d_x: &mut [f32],
         gradient: &mut [f32],
-        inner: &mut Inner,
+        d_down: &mut Vec<f32>,
     ) {
         let Self { group, flat, .. } = self;
         let (rows, width, rank) = (x.rows(), group.inner(), group.rank);
-        let Inner { down, d_down } = inner;
-        self.down(pool, x, down);
         d_down.resize(rows * width, 0.0);
         for (index, part) in group.parts.iter().enumerate() {
             let outputs = part.outputs.len();

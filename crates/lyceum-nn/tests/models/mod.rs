@@ -41,8 +41,7 @@ pub fn options() -> Options {
 }
 
 pub fn model(family: Family, tied: bool, options: Options) -> KernelPolicy {
-    let pool = Arc::new(Pool::new(2));
-    let mut policy = KernelPolicy::random(config(family, tied), options, pool, 11).unwrap();
+    let mut policy = KernelPolicy::random(config(family, tied), options, pool(), 11).unwrap();
     if policy.named_parameters().iter().any(|tensor| tensor.name == "model.norm.weight") {
         // Weights of 0.02 make a nearly linear model; larger ones exercise the softmaxes.
         let enlarged = |tensor: &NamedTensor<'_>| {
@@ -53,6 +52,11 @@ pub fn model(family: Family, tied: bool, options: Options) -> KernelPolicy {
         load(&mut policy, values);
     }
     policy
+}
+
+/// One thread: the harness already runs as many tests as there are processors.
+pub fn pool() -> Arc<Pool> {
+    Arc::new(Pool::new(1))
 }
 
 /// Token ids that look random.
