@@ -6,7 +6,11 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// Writes a whole file under a temporary name, makes it durable and puts it in its place.
+/// Writes a whole file under a temporary name, makes it durable and puts it in its place: the old or the new is
+/// there, never half of either.
+///
+/// # Errors
+/// [`Error::Io`]; the old file is then as it was.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
@@ -20,7 +24,11 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = std::fs::remove_file(temporary);
         Error::Io { doing: "write", path: path.to_path_buf(), source }
     })?;
-    path.parent().map_or(Ok(()), sync_folder)
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => sync_folder(Path::new(".")),
+        Some(folder) => sync_folder(folder),
+        None => Ok(()),
+    }
 }
 
 /// Makes renames and new names in a folder durable.

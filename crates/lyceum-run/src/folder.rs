@@ -146,16 +146,6 @@ impl RunFolder {
         Ok(place)
     }
 
-    /// Writes the report or another file at the root of the folder, whole or not at all.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
-        let path = self.layout.root().join(name);
-        durable::write_file(&path, bytes)?;
-        Ok(path)
-    }
-
     /// Keeps the newest and, of each of them, the best it remembers: whichever is resumed from, its best is there.
     fn drop_old(&self, newest: u64) -> Result<()> {
         let steps: Vec<u64> =

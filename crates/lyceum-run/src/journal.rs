@@ -35,7 +35,7 @@ impl Journal {
         let (lines, _) = LineWriter::append(&path)?;
         let mut replies = BTreeMap::new();
         let mut reader =
-            LineReader::new(BufReader::new(File::open(&path).map_err(Error::io("read", &path))?));
+            LineReader::new(BufReader::new(File::open(&path).map_err(Error::io("read", &path))?), &path);
         while let Some(line) = reader.next_line()? {
             let entry: Entry<'_, serde_json::Value> =
                 serde_json::from_slice(line.bytes).map_err(|error| Error::Line {

@@ -97,7 +97,7 @@ pub fn read_rows(path: &Path) -> Result<Vec<Row>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io("read", path)(error)),
     };
-    let mut lines = LineReader::new(BufReader::new(file));
+    let mut lines = LineReader::new(BufReader::new(file), path);
     let mut rows = Vec::new();
     while let Some(line) = lines.next_line()? {
         match serde_json::from_slice(line.bytes) {

@@ -73,8 +73,7 @@ impl Chart<'_> {
     fn frame(&self, raw: &[Points], smooth: &[Points]) -> Option<Frame> {
         let estimates = || self.estimates.iter().flatten();
         let steps = raw.iter().flatten().map(|point| point.0).chain(estimates().map(|(step, _)| *step));
-        let mut body: Vec<f64> =
-            raw.iter().flatten().map(|point| point.1).filter(|v| v.is_finite()).collect();
+        let mut body: Vec<f64> = raw.iter().flatten().map(|point| point.1).filter(|&v| drawable(v)).collect();
         body.sort_by(f64::total_cmp);
         let trim = body.len() / 100;
         let values = body[trim..body.len() - trim]
@@ -127,10 +126,11 @@ impl Frame {
                 y + 3.5
             );
         }
-        for (value, label) in ticks(self.x_low, self.x_high, 5) {
+        // Steps are whole, and so are their labels.
+        for (value, _) in ticks(self.x_low, self.x_high, 5) {
             if value.fract() == 0.0 {
-                let x = self.x(value);
-                let y = HEIGHT - 7.0;
+                let (x, y) = (self.x(value), HEIGHT - 7.0);
+                let label = label(value, value.abs().max(1.0));
                 let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{label}</text>");
             }
         }
@@ -139,7 +139,7 @@ impl Frame {
 
     fn draw_line(&self, svg: &mut String, points: &[(f64, f64)], class: &str) {
         let mut path = String::new();
-        for run in points.split(|point| !point.1.is_finite()) {
+        for run in points.split(|point| !drawable(point.1)) {
             for (index, &(step, value)) in run.iter().enumerate() {
                 let command = if index == 0 { 'M' } else { 'L' };
                 let _ = write!(path, "{command}{:.1} {:.1}", self.x(step), self.y(value));
@@ -155,9 +155,9 @@ impl Frame {
     fn draw_estimates(&self, svg: &mut String, estimates: &[(f64, &Estimate)], colour: usize) {
         let means: Points = estimates.iter().map(|(step, estimate)| (*step, estimate.mean)).collect();
         self.draw_line(svg, &means, &format!("link c{colour}"));
-        for (step, estimate) in estimates.iter().filter(|(_, estimate)| estimate.mean.is_finite()) {
+        for (step, estimate) in estimates.iter().filter(|(_, estimate)| drawable(estimate.mean)) {
             let x = self.x(*step);
-            if estimate.low.is_finite() && estimate.high.is_finite() {
+            if drawable(estimate.low) && drawable(estimate.high) {
                 let (low, high) = (self.y(estimate.low), self.y(estimate.high));
                 let _ = write!(
                     svg,
@@ -176,9 +176,14 @@ impl Frame {
     }
 }
 
-/// Least and greatest finite value.
+/// Whether a number has a place in a drawing: finite, and so far from overflow that spans of them are finite too.
+fn drawable(value: f64) -> bool {
+    value.abs() < 1e100
+}
+
+/// Least and greatest value that can be drawn.
 fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
-    values.filter(|value| value.is_finite()).fold(None, |range, value| {
+    values.filter(|&value| drawable(value)).fold(None, |range, value| {
         let (low, high) = range.unwrap_or((value, value));
         Some((value.min(low), value.max(high)))
     })

@@ -283,6 +283,34 @@ fn one_process_a_folder_and_free_numbers() {
 }
 
 #[test]
+fn a_place_of_ones_own_must_be_empty() {
+    let runs = tempfile::tempdir().unwrap();
+    let root = runs.path().join("deep/mine");
+    let folder = RunFolder::create_at(&root, "task = 'toy'\n").unwrap();
+    assert_eq!(folder.layout().name(), "mine");
+    drop(folder);
+    let error = RunFolder::create_at(&root, "").unwrap_err().to_string();
+    assert!(error.ends_with("it is there and not empty"), "{error}");
+    assert_eq!(std::fs::read_to_string(root.join("recipe.toml")).unwrap(), "task = 'toy'\n");
+}
+
+#[test]
+fn a_file_is_replaced_whole() {
+    // A bare name, as users give it, has no folder to speak of.
+    let name = format!("{}-write-file.json", std::process::id());
+    for text in ["old", "new"] {
+        lyceum_run::write_file(Path::new(&name), text.as_bytes()).unwrap();
+        assert_eq!(std::fs::read_to_string(&name).unwrap(), text);
+    }
+    std::fs::remove_file(&name).unwrap();
+    let error = lyceum_run::write_file(Path::new("/nowhere/x.json"), b"").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "cannot write /nowhere/x.json: No such file or directory (os error 2); is the name right?"
+    );
+}
+
+#[test]
 fn places_that_will_not_do_are_named() {
     let error = RunFolder::resume(Path::new("/nowhere/run")).unwrap_err().to_string();
     assert_eq!(error, "/nowhere/run is no run folder: there is no recipe.toml in it");

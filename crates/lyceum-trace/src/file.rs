@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -30,7 +30,6 @@ pub fn parse_line(line: &[u8]) -> Result<Trace> {
 /// Streams the traces of a file in bounded memory. Errors name file and line; reading goes on after a bad line.
 pub struct Reader<R> {
     lines: LineReader<R>,
-    path: PathBuf,
     torn_is_end: bool,
 }
 
@@ -48,7 +47,7 @@ impl Reader<BufReader<File>> {
 impl<R: BufRead> Reader<R> {
     /// Reads from any source of bytes; `path` is what errors call it.
     pub fn new(source: R, path: &Path) -> Self {
-        Self { lines: LineReader::new(source), path: path.to_path_buf(), torn_is_end: false }
+        Self { lines: LineReader::new(source, path), torn_is_end: false }
     }
 
     /// Sets the longest line accepted, in bytes.
@@ -67,12 +66,13 @@ impl<R: BufRead> Reader<R> {
 
     fn read(&mut self) -> Result<Option<Trace>> {
         let Some(line) = self.lines.next_line()? else { return Ok(None) };
-        match parse_line(line.bytes) {
-            Ok(trace) => Ok(Some(trace)),
-            Err(Error::Json(_)) if !line.complete && self.torn_is_end => Ok(None),
-            Err(Error::Json(_)) if !line.complete => Err(Error::Torn { bytes: line.bytes.len() }),
-            Err(error) => Err(error),
-        }
+        let cause = match parse_line(line.bytes) {
+            Ok(trace) => return Ok(Some(trace)),
+            Err(Error::Json(_)) if !line.complete && self.torn_is_end => return Ok(None),
+            Err(Error::Json(_)) if !line.complete => Error::Torn { bytes: line.bytes.len() },
+            Err(error) => error,
+        };
+        Err(self.lines.error(cause))
     }
 }
 
@@ -80,15 +80,7 @@ impl<R: BufRead> Iterator for Reader<R> {
     type Item = Result<Trace>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.read() {
-            Ok(trace) => trace.map(Ok),
-            Err(Error::Io { source, .. }) => Some(Err(Error::Io { path: self.path.clone(), source })),
-            Err(cause) => Some(Err(Error::At {
-                path: self.path.clone(),
-                line: self.lines.number(),
-                cause: Box::new(cause),
-            })),
-        }
+        self.read().transpose()
     }
 }
 

@@ -23,15 +23,16 @@ pub struct Line<'a> {
 /// Streams the lines of any source of bytes in bounded memory; blank lines are skipped but counted.
 pub struct LineReader<R> {
     source: R,
+    path: PathBuf,
     number: u64,
     limit: usize,
     buffer: Vec<u8>,
 }
 
 impl<R: BufRead> LineReader<R> {
-    /// Reads lines of at most [`MAX_LINE`] bytes.
-    pub const fn new(source: R) -> Self {
-        Self { source, number: 0, limit: MAX_LINE, buffer: Vec::new() }
+    /// Reads lines of at most [`MAX_LINE`] bytes; `path` is what errors call the source.
+    pub fn new(source: R, path: &Path) -> Self {
+        Self { source, path: path.to_path_buf(), number: 0, limit: MAX_LINE, buffer: Vec::new() }
     }
 
     /// Sets the longest line accepted, in bytes.
@@ -41,22 +42,21 @@ impl<R: BufRead> LineReader<R> {
         self
     }
 
-    /// Number of the line read last.
-    pub const fn number(&self) -> u64 {
-        self.number
+    /// An error about the line read last.
+    pub fn error(&self, cause: Error) -> Error {
+        Error::At { path: self.path.clone(), line: self.number, cause: Box::new(cause) }
     }
 
     /// The next line that is not blank; `None` at the end.
     ///
     /// # Errors
-    /// [`Error::TooLong`], after which reading goes on with the line after; [`Error::Io`] with an empty path, as
-    /// the reader does not know one.
+    /// [`Error::TooLong`] within [`Error::At`], after which reading goes on with the line after; [`Error::Io`].
     pub fn next_line(&mut self) -> Result<Option<Line<'_>>> {
         loop {
             self.buffer.clear();
             let bound = (self.limit as u64).saturating_add(1);
             let read = self.source.by_ref().take(bound).read_until(b'\n', &mut self.buffer);
-            if read.map_err(Error::io(Path::new("")))? == 0 {
+            if read.map_err(Error::io(&self.path))? == 0 {
                 return Ok(None);
             }
             self.number += 1;
@@ -64,18 +64,13 @@ impl<R: BufRead> LineReader<R> {
             if complete {
                 self.buffer.pop();
             } else if self.buffer.len() > self.limit {
-                self.skip_rest_of_line()?;
-                return Err(Error::TooLong { limit: self.limit });
+                self.source.skip_until(b'\n').map_err(Error::io(&self.path))?;
+                return Err(self.error(Error::TooLong { limit: self.limit }));
             }
             if !self.buffer.trim_ascii().is_empty() {
                 return Ok(Some(Line { number: self.number, bytes: &self.buffer, complete }));
             }
         }
-    }
-
-    fn skip_rest_of_line(&mut self) -> Result<()> {
-        self.source.skip_until(b'\n').map_err(Error::io(Path::new("")))?;
-        Ok(())
     }
 }
 
@@ -195,7 +190,7 @@ mod tests {
     use super::*;
 
     fn lines(bytes: &[u8], limit: usize) -> Vec<std::result::Result<(u64, String, bool), String>> {
-        let mut reader = LineReader::new(bytes).with_limit(limit);
+        let mut reader = LineReader::new(bytes, Path::new("x")).with_limit(limit);
         let mut found = Vec::new();
         loop {
             match reader.next_line() {
@@ -223,7 +218,7 @@ mod tests {
     fn a_long_line_is_refused_and_passed_over() {
         let found = lines(b"12345\n123456\n1", 5);
         assert_eq!(found[0], Ok((1, "12345".into(), true)));
-        assert!(found[1].as_ref().unwrap_err().contains("longer than 5 bytes"));
+        assert!(found[1].as_ref().unwrap_err().starts_with("x:2: line longer than 5 bytes"));
         assert_eq!(found[2], Ok((3, "1".into(), false)));
         assert_eq!(found.len(), 3);
     }

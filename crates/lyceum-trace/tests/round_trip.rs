@@ -127,7 +127,6 @@ proptest! {
         for trace in &traces {
             writer.write(trace).unwrap();
         }
-        writer.sync().unwrap();
         let read: Vec<Trace> = Reader::open(&path).unwrap().map(Result::unwrap).collect();
         prop_assert_eq!(&read, &traces);
         prop_assert_eq!(std::fs::read(&path).unwrap().iter().filter(|&&b| b == b'\n').count(), traces.len());
