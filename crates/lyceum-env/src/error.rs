@@ -77,6 +77,9 @@ pub enum Error {
         /// How many problems there are.
         len: u64,
     },
+    /// A data set that can't be found.
+    #[error(transparent)]
+    Hub(#[from] lyceum_hub::Error),
     /// The model that answers, in a way that concerns all problems.
     #[error(transparent)]
     Engine(#[from] lyceum_engine::Error),

@@ -7,8 +7,13 @@
 pub mod chain;
 pub mod countdown;
 pub(crate) mod keyed;
+mod mix;
+mod own_data;
 mod problem;
+mod public_data;
+mod question;
 mod registry;
+mod validate;
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use problem::{Message, Problem, Role};
 pub use registry::{TaskSpec, names, open};
+pub use validate::{Validation, ValidationFault, validate};
 
 use crate::error::{Error, Result};
 use crate::reward::{Component, Range};

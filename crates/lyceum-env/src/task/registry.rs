@@ -6,6 +6,9 @@ use serde_json::{Map, Value};
 use super::Task;
 use super::chain::ChainTask;
 use super::countdown::CountdownTask;
+use super::mix::MixTask;
+use super::own_data::own_data;
+use super::public_data;
 use crate::error::{Error, Result};
 
 /// A task as a recipe names it: `name` and, beside it, the task's own options.
@@ -21,9 +24,15 @@ pub struct TaskSpec {
 type Make = fn(Map<String, Value>) -> Result<Box<dyn Task>>;
 
 /// One row a task: name and how it is made of its options.
-const TASKS: [(&str, Make); 2] = [
+const TASKS: [(&str, Make); 8] = [
     ("chain", |options| Ok(Box::new(ChainTask::new(read("chain", options)?)?))),
     ("countdown", |options| Ok(Box::new(CountdownTask::new(read("countdown", options)?)?))),
+    ("gsm8k", |options| Ok(Box::new(public_data::gsm8k(options)?))),
+    ("mawps", |options| Ok(Box::new(public_data::mawps(options)?))),
+    ("svamp", |options| Ok(Box::new(public_data::svamp(options)?))),
+    ("math500", |options| Ok(Box::new(public_data::math500(options)?))),
+    ("jsonl", |options| Ok(Box::new(own_data(options)?))),
+    ("mix", |options| Ok(Box::new(MixTask::new(options)?))),
 ];
 
 /// The names of all tasks.
@@ -47,7 +56,7 @@ pub fn open(spec: &TaskSpec) -> Result<Box<dyn Task>> {
 }
 
 /// Options from a recipe's table. serde names the unknown key and the known ones.
-fn read<T: serde::de::DeserializeOwned>(task: &str, options: Map<String, Value>) -> Result<T> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(task: &str, options: Map<String, Value>) -> Result<T> {
     serde_json::from_value(Value::Object(options))
         .map_err(|error| Error::option(task, "options", format!("can't be read: {error}")))
 }

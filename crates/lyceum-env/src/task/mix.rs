@@ -1,0 +1,139 @@
+//! `mix`: several tasks as one.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::registry::{TaskSpec, open, read};
+use super::{ComponentInfo, Problem, Split, Task, no_split};
+use crate::error::{Error, Result};
+use crate::reward::Component;
+
+const NAME: &str = "mix";
+
+/// Options of the task `mix`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixOptions {
+    /// The tasks; all must give the same components.
+    pub tasks: Vec<TaskSpec>,
+}
+
+/// The problems of several tasks: one task's after the other's where they are counted, in turn where they are endless.
+pub struct MixTask {
+    tasks: Vec<Box<dyn Task>>,
+    splits: Vec<Split>,
+}
+
+impl MixTask {
+    /// Opens the tasks.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for no task, for tasks whose components differ, and for endless beside counted ones.
+    pub fn new(options: Map<String, Value>) -> Result<Self> {
+        let MixOptions { tasks } = read(NAME, options)?;
+        let refuse = |message: &str| Err(Error::option(NAME, "tasks", message));
+        let tasks: Vec<Box<dyn Task>> = tasks.iter().map(open).collect::<Result<_>>()?;
+        let Some(first) = tasks.first() else { return refuse("must name at least one task") };
+        if tasks.iter().any(|task| task.components() != first.components()) {
+            return refuse("must be tasks with the same reward components");
+        }
+        let splits: Vec<Split> =
+            first.splits().iter().copied().filter(|s| tasks.iter().all(|t| t.splits().contains(s))).collect();
+        for &split in &splits {
+            let counts = tasks.iter().map(|task| task.count(split)).collect::<Result<Vec<_>>>()?;
+            if counts.iter().any(Option::is_none) != counts.iter().all(Option::is_none) {
+                return refuse("must be all endless or all counted");
+            }
+        }
+        Ok(Self { tasks, splits })
+    }
+
+    /// The task that a problem is of: problem ids begin with their task's name.
+    fn owner(&self, problem: &Problem) -> &dyn Task {
+        let name = problem.id.split('/').next().unwrap_or_default();
+        let found = self.tasks.iter().find(|task| task.name() == name);
+        found.unwrap_or(&self.tasks[0]).as_ref()
+    }
+}
+
+impl Task for MixTask {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn description(&self) -> &str {
+        "several tasks as one"
+    }
+
+    fn splits(&self) -> &[Split] {
+        &self.splits
+    }
+
+    fn count(&self, split: Split) -> Result<Option<u64>> {
+        let mut sum = Some(0);
+        for task in &self.tasks {
+            sum = sum.zip(task.count(split)?).map(|(a, b)| a + b);
+        }
+        Ok(sum)
+    }
+
+    fn problem(&self, split: Split, seed: u64, index: u64) -> Result<Problem> {
+        if !self.splits.contains(&split) {
+            return Err(no_split(NAME, split, &self.splits));
+        }
+        let mut rest = index;
+        for task in &self.tasks {
+            match task.count(split)? {
+                None => {
+                    let turn = (index % self.tasks.len() as u64) as usize;
+                    return self.tasks[turn].problem(split, seed, index / self.tasks.len() as u64);
+                }
+                Some(count) if rest < count => return task.problem(split, seed, rest),
+                Some(count) => rest -= count,
+            }
+        }
+        let len = self.count(split)?.unwrap_or(0);
+        Err(Error::NoProblem { task: NAME.into(), split: split.to_string(), index, len })
+    }
+
+    fn components(&self) -> &[ComponentInfo] {
+        self.tasks[0].components()
+    }
+
+    fn verify(&self, problem: &Problem, completion: &str) -> Vec<Component> {
+        self.owner(problem).verify(problem, completion)
+    }
+
+    fn gold(&self, problem: &Problem) -> String {
+        self.owner(problem).gold(problem)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(tasks: Value) -> Map<String, Value> {
+        serde_json::json!({ "tasks": tasks }).as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn endless_tasks_take_turns_and_verify_their_own() {
+        let easy = serde_json::json!({"name": "chain", "steps": [1, 1], "longer": [2, 2]});
+        let hard = serde_json::json!({"name": "chain", "steps": [3, 3], "longer": [4, 4]});
+        let mix = MixTask::new(spec(serde_json::json!([easy, hard]))).unwrap();
+        let lines = |i| mix.problem(Split::Train, 0, i).unwrap().demonstration.unwrap().lines().count();
+        assert_eq!((lines(0), lines(1), lines(2)), (2, 4, 2));
+        let problem = mix.problem(Split::Train, 0, 1).unwrap();
+        assert_eq!(mix.verify(&problem, &mix.gold(&problem))[0].score, Ok(1.0));
+    }
+
+    #[test]
+    fn tasks_that_do_not_fit_are_refused() {
+        let refusal = |tasks| MixTask::new(spec(tasks)).err().unwrap().to_string();
+        assert!(refusal(serde_json::json!([])).contains("at least one"));
+        assert!(
+            refusal(serde_json::json!([{"name": "chain"}, {"name": "countdown"}])).contains("components")
+        );
+    }
+}
