@@ -27,6 +27,7 @@ mod pool;
 mod reduce;
 mod rope;
 mod rows;
+mod scratch;
 mod simd;
 mod softmax;
 #[cfg(test)]

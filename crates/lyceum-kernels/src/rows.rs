@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::Pool;
 use crate::pool::{Disjoint, share};
+use crate::scratch::Scratch;
 
 /// Elements below which a kernel runs on the calling thread: waking the others would cost more than it saves.
 const SMALL: usize = 1 << 14;
@@ -52,7 +53,7 @@ pub(crate) fn sum_rows(
         return;
     }
     let (blocks, width) = (rows.div_ceil(BLOCK), output.len() / rows);
-    let mut partials = vec![0.0; blocks * sums.len()];
+    let mut partials = Scratch::zeroed(blocks * sums.len());
     let output = Disjoint::new(output);
     let block = |index: usize, partial: &mut [f32]| {
         let range = index * BLOCK..rows.min((index + 1) * BLOCK);

@@ -48,18 +48,24 @@ impl Kernel for Forward<'_> {
     #[inline(always)]
     fn run<V: Lanes>(self) {
         for x in self.x.chunks_exact_mut(self.width) {
-            let greatest = V::splat(maximum::<V>(x));
-            let mut sum = V::zero();
-            for i in steps::<V>(x.len()) {
-                let p = exp(V::load_or(&x[i..], f32::NEG_INFINITY) - greatest);
-                sum += p;
-                p.store(&mut x[i..]);
-            }
-            let inverse = V::splat(1.0 / sum.sum());
-            for i in steps::<V>(x.len()) {
-                (V::load(&x[i..]) * inverse).store(&mut x[i..]);
-            }
+            softmax_row::<V>(x);
         }
+    }
+}
+
+/// Replaces one row by its softmax.
+#[inline(always)]
+pub(crate) fn softmax_row<V: Lanes>(x: &mut [f32]) {
+    let greatest = V::splat(maximum::<V>(x));
+    let mut sum = V::zero();
+    for i in steps::<V>(x.len()) {
+        let p = exp(V::load_or(&x[i..], f32::NEG_INFINITY) - greatest);
+        sum += p;
+        p.store(&mut x[i..]);
+    }
+    let inverse = V::splat(1.0 / sum.sum());
+    for i in steps::<V>(x.len()) {
+        (V::load(&x[i..]) * inverse).store(&mut x[i..]);
     }
 }
 

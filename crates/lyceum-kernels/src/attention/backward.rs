@@ -2,10 +2,11 @@ use super::forward::Gather;
 use super::product::{Left, ROWS, product};
 use super::tiles::{Column, Panels, TILE, Tiling, balanced, padded, visible};
 use super::{Heads, Segment};
+use crate::Pool;
 use crate::pool::Disjoint;
 use crate::rows::split_rows;
+use crate::scratch::Scratch;
 use crate::simd::{Kernel, Lanes, exp, run, steps};
-use crate::{HugeVec, Pool};
 
 /// The gradient of [`super::attention_forward`]: overwrites `d_qkv`, given that of its output.
 ///
@@ -52,7 +53,7 @@ pub fn attention_backward(
         .flat_map(|work: usize| std::iter::repeat_n(work, heads.query))
         .collect();
     // Gradients of keys and values by query head; the heads of a group are added up at the end, in order.
-    let mut d_kv = HugeVec::zeroed(rows * 2 * heads.query_width());
+    let mut d_kv = Scratch::take(rows * 2 * heads.query_width());
     {
         let (d_kv, d_qkv) = (Disjoint::new(&mut d_kv), Disjoint::new(d_qkv));
         pool.run(|worker| {
@@ -99,20 +100,20 @@ struct Backward<'a> {
 }
 
 /// What a worker keeps of a tree of segments: panels of 64 rows, tile by tile.
-struct Scratch {
+struct Work {
     /// Multiplied by the scale of inner products.
-    queries: HugeVec<f32>,
-    d_out: HugeVec<f32>,
-    d_queries: HugeVec<f32>,
-    lse: HugeVec<f32>,
+    queries: Scratch,
+    d_out: Scratch,
+    d_queries: Scratch,
+    lse: Scratch,
     /// Inner product of each row's output and its gradient.
-    delta: HugeVec<f32>,
+    delta: Scratch,
     /// 64 x 64: inner products, then probabilities.
-    scores: HugeVec<f32>,
+    scores: Scratch,
     /// 64 x 64: gradients of probabilities, then of inner products.
-    d_scores: HugeVec<f32>,
-    d_keys: HugeVec<f32>,
-    d_values: HugeVec<f32>,
+    d_scores: Scratch,
+    d_keys: Scratch,
+    d_values: Scratch,
 }
 
 impl Kernel for Backward<'_> {
@@ -122,37 +123,37 @@ impl Kernel for Backward<'_> {
     fn run<V: Lanes>(self) {
         let trees = self.items.clone().map(|item| self.trees[item / self.heads.query].len());
         let (rows, width) = (trees.max().unwrap_or(0) * TILE, padded(self.heads.dim));
-        let mut scratch = Scratch {
-            queries: HugeVec::zeroed(rows * width),
-            d_out: HugeVec::zeroed(rows * width),
-            d_queries: HugeVec::zeroed(rows * width),
-            lse: HugeVec::zeroed(rows),
-            delta: HugeVec::zeroed(rows),
-            scores: HugeVec::zeroed(TILE * TILE),
-            d_scores: HugeVec::zeroed(TILE * TILE),
-            d_keys: HugeVec::zeroed(TILE * width),
-            d_values: HugeVec::zeroed(TILE * width),
+        let mut work = Work {
+            queries: Scratch::take(rows * width),
+            d_out: Scratch::take(rows * width),
+            d_queries: Scratch::take(rows * width),
+            lse: Scratch::take(rows),
+            delta: Scratch::take(rows),
+            scores: Scratch::take(TILE * TILE),
+            d_scores: Scratch::take(TILE * TILE),
+            d_keys: Scratch::take(TILE * width),
+            d_values: Scratch::take(TILE * width),
         };
         for item in self.items.clone() {
-            self.item::<V>(&self.trees[item / self.heads.query], item % self.heads.query, &mut scratch);
+            self.item::<V>(&self.trees[item / self.heads.query], item % self.heads.query, &mut work);
         }
     }
 }
 
 impl Backward<'_> {
     #[inline(always)]
-    fn item<V: Lanes>(&self, tree: &[usize], head: usize, scratch: &mut Scratch) {
+    fn item<V: Lanes>(&self, tree: &[usize], head: usize, work: &mut Work) {
         let heads = self.heads;
         let (width, size) = (padded(heads.dim), padded(heads.dim) * TILE);
         for (local, &index) in tree.iter().enumerate() {
-            self.load::<V>(local, index, head, scratch);
+            self.load::<V>(local, index, head, work);
         }
         for (local_key, &key) in tree.iter().enumerate() {
-            scratch.d_keys.fill(0.0);
-            scratch.d_values.fill(0.0);
+            work.d_keys.fill(0.0);
+            work.d_values.fill(0.0);
             for (local, &query) in tree.iter().enumerate().skip(local_key) {
                 if self.tiling.sees(query, key) {
-                    self.pair::<V>(local, query, key, head / heads.group(), scratch);
+                    self.pair::<V>(local, query, key, head / heads.group(), work);
                 }
             }
             let tile = self.tiling.tiles[key];
@@ -164,8 +165,8 @@ impl Backward<'_> {
                 let (d_key, d_value) = unsafe {
                     (self.d_kv.slice(d_key..d_key + heads.dim), self.d_kv.slice(d_value..d_value + heads.dim))
                 };
-                d_key.copy_from_slice(&scratch.d_keys[row * width..][..heads.dim]);
-                d_value.copy_from_slice(&scratch.d_values[row * width..][..heads.dim]);
+                d_key.copy_from_slice(&work.d_keys[row * width..][..heads.dim]);
+                d_value.copy_from_slice(&work.d_values[row * width..][..heads.dim]);
             }
         }
         for (local, &index) in tree.iter().enumerate() {
@@ -173,7 +174,7 @@ impl Backward<'_> {
             for (row, at) in (tile.start..tile.start + tile.len).enumerate() {
                 // SAFETY: as above.
                 let out = unsafe { self.d_qkv.slice(Column::query(heads, head).at(at)) };
-                let d = &scratch.d_queries[local * size + row * width..][..heads.dim];
+                let d = &work.d_queries[local * size + row * width..][..heads.dim];
                 for i in steps::<V>(heads.dim) {
                     (V::load(&d[i..]) * V::splat(heads.scale())).store(&mut out[i..]);
                 }
@@ -183,7 +184,7 @@ impl Backward<'_> {
 
     /// Fills the panels of a tile of queries.
     #[inline(always)]
-    fn load<V: Lanes>(&self, local: usize, index: usize, head: usize, scratch: &mut Scratch) {
+    fn load<V: Lanes>(&self, local: usize, index: usize, head: usize, work: &mut Work) {
         let (heads, tile) = (self.heads, self.tiling.tiles[index]);
         let size = padded(heads.dim) * TILE;
         let panel = local * size..(local + 1) * size;
@@ -192,25 +193,25 @@ impl Backward<'_> {
             self.qkv,
             tile,
             heads.scale(),
-            &mut scratch.queries[panel.clone()],
+            &mut work.queries[panel.clone()],
         );
-        column.gather::<V>(self.d_out, tile, 1.0, &mut scratch.d_out[panel.clone()]);
-        scratch.d_queries[panel].fill(0.0);
+        column.gather::<V>(self.d_out, tile, 1.0, &mut work.d_out[panel.clone()]);
+        work.d_queries[panel].fill(0.0);
         for (row, at) in (tile.start..tile.start + tile.len).enumerate() {
             let (out, d_out) = (&self.out[column.at(at)], &self.d_out[column.at(at)]);
             let mut dot = V::zero();
             for i in steps::<V>(heads.dim) {
                 dot = V::load(&out[i..]).mul_add(V::load(&d_out[i..]), dot);
             }
-            scratch.delta[local * TILE + row] = dot.sum();
-            scratch.lse[local * TILE + row] = self.lse[at * heads.query + head];
+            work.delta[local * TILE + row] = dot.sum();
+            work.lse[local * TILE + row] = self.lse[at * heads.query + head];
         }
     }
 
     /// Adds what a tile of queries and a tile of keys contribute to the gradients of both.
     #[inline(always)]
-    fn pair<V: Lanes>(&self, local: usize, query: usize, key: usize, kv_head: usize, scratch: &mut Scratch) {
-        let Scratch { queries, d_out, d_queries, lse, delta, scores, d_scores, d_keys, d_values } = scratch;
+    fn pair<V: Lanes>(&self, local: usize, query: usize, key: usize, kv_head: usize, work: &mut Work) {
+        let Work { queries, d_out, d_queries, lse, delta, scores, d_scores, d_keys, d_values } = work;
         let (dim, width) = (self.heads.dim, padded(self.heads.dim));
         let (rows, len, diagonal) = (self.tiling.tiles[query].len, self.tiling.tiles[key].len, query == key);
         let (keys_t, values_t) =

@@ -1,11 +1,14 @@
+use std::ops::Range;
+
 use half::bf16;
 
 use super::Heads;
 use super::tiles::{balanced, padded};
 use crate::Pool;
 use crate::pool::Disjoint;
-use crate::simd::{Kernel, Lanes, exp, run, steps};
-use crate::softmax::maximum;
+use crate::scratch::Scratch;
+use crate::simd::{Kernel, Lanes, prefetch, run, steps};
+use crate::softmax::softmax_row;
 
 /// Cached keys or values: rows x `heads.kv_width()`.
 #[derive(Clone, Copy, Debug)]
@@ -60,23 +63,18 @@ pub fn attention_cached<'a, S: AsRef<[KvSpan<'a>]> + Sync>(
     assert!(rows == 0 || queries.len() >= (rows - 1) * query_stride + width, "queries must have {rows} rows");
     assert_eq!(out.len(), rows * width, "out must have {rows} rows");
     let lengths: Vec<usize> = spans.iter().map(|spans| length(heads, spans.as_ref())).collect();
-    let costs: Vec<usize> = lengths.iter().flat_map(|&len| std::iter::repeat_n(len, heads.kv)).collect();
+    // Whole rows are read as one stream; few rows are divided by heads, so that all threads have work.
+    let parts = if rows < 4 * pool.threads() { heads.kv } else { 1 };
+    let costs: Vec<usize> = lengths.iter().flat_map(|&len| std::iter::repeat_n(len, parts)).collect();
     let out = Disjoint::new(out);
-    let part = |items: std::ops::Range<usize>| {
-        for item in items {
-            let (row, kv_head) = (item / heads.kv, item % heads.kv);
-            let own = kv_head * heads.group() * heads.dim..(kv_head + 1) * heads.group() * heads.dim;
-            // SAFETY: an item owns the heads of its group in its row.
-            let out = unsafe { out.slice(row * width + own.start..row * width + own.end) };
-            let queries = &queries[row * query_stride..][own];
-            run(
-                pool.level(),
-                Cached { heads, kv_head, queries, spans: spans[row].as_ref(), len: lengths[row], out },
-            );
-        }
+    let part = |items| {
+        run(
+            pool.level(),
+            Cached { heads, parts, queries, query_stride, spans, lengths: &lengths, items, out: &out },
+        );
     };
     // A token of one short sequence takes less time than waking a thread.
-    if costs.iter().sum::<usize>() * heads.dim < 1 << 13 {
+    if lengths.iter().sum::<usize>() * width < 1 << 14 {
         part(0..costs.len());
     } else {
         pool.run(|worker| part(balanced(&costs, pool.threads(), worker)));
@@ -117,121 +115,259 @@ impl Element for bf16 {
     }
 }
 
-/// One row and key-value head: the queries of its group.
-struct Cached<'a> {
+/// Positions whose values are added up while the sums are in registers.
+const BLOCK: usize = 16;
+/// How many positions ahead rows are asked for.
+const AHEAD: usize = 24;
+/// Query heads whose sums are kept in registers at a time.
+const TOGETHER: usize = 4;
+
+/// A worker's part: items are pairs of a row and one of `parts` equal ranges of key-value heads.
+struct Cached<'a, S> {
     heads: Heads,
-    kv_head: usize,
+    parts: usize,
     queries: &'a [f32],
-    spans: &'a [KvSpan<'a>],
-    len: usize,
-    out: &'a mut [f32],
+    query_stride: usize,
+    spans: &'a [S],
+    lengths: &'a [usize],
+    items: Range<usize>,
+    out: &'a Disjoint<'a, f32>,
 }
 
-impl Kernel for Cached<'_> {
+impl<'a, S: AsRef<[KvSpan<'a>]>> Kernel for Cached<'_, S> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Lanes>(self) {
-        let (dim, group) = (self.heads.dim, self.heads.group());
-        let width = padded(dim);
-        let mut queries = vec![0.0; group * width];
-        for (query, padded) in self.queries.chunks_exact(dim).zip(queries.chunks_exact_mut(width)) {
-            for i in steps::<V>(dim) {
-                (V::load(&query[i..]) * V::splat(self.heads.scale())).store(&mut padded[i..]);
-            }
-        }
-        let mut scores = vec![0.0; group * self.len];
-        let mut first = 0;
-        for span in self.spans {
-            match span.keys {
-                KvRows::F32(keys) => self.dots::<V, f32>(&queries, keys, span.len, first, &mut scores),
-                KvRows::Bf16(keys) => self.dots::<V, bf16>(&queries, keys, span.len, first, &mut scores),
-            }
-            first += span.len;
-        }
-        for scores in scores.chunks_exact_mut(self.len) {
-            let greatest = V::splat(maximum::<V>(scores));
-            let mut sum = V::zero();
-            for i in steps::<V>(scores.len()) {
-                let p = exp(V::load_or(&scores[i..], f32::NEG_INFINITY) - greatest);
-                sum += p;
-                p.store(&mut scores[i..]);
-            }
-            let inverse = V::splat(1.0 / sum.sum());
-            for i in steps::<V>(scores.len()) {
-                (V::load(&scores[i..]) * inverse).store(&mut scores[i..]);
-            }
-        }
-        self.out.fill(0.0);
-        let mut first = 0;
-        for span in self.spans {
-            let (heads, head) = (self.heads, self.kv_head);
-            match span.values {
-                KvRows::F32(values) => {
-                    mix::<V, f32>(heads, head, &scores, self.len, values, span.len, first, self.out);
-                }
-                KvRows::Bf16(values) => {
-                    mix::<V, bf16>(heads, head, &scores, self.len, values, span.len, first, self.out);
-                }
-            }
-            first += span.len;
-        }
-    }
-}
-
-impl Cached<'_> {
-    /// Inner products of the group's queries and `len` keys, to the scores of positions from `first`.
-    #[inline(always)]
-    fn dots<V: Lanes, T: Element>(
-        &self,
-        queries: &[f32],
-        keys: &[T],
-        len: usize,
-        first: usize,
-        scores: &mut [f32],
-    ) {
-        let (dim, stride, offset) = (self.heads.dim, self.heads.kv_width(), self.kv_head * self.heads.dim);
-        let width = padded(dim);
-        for position in (0..len).step_by(4) {
-            let count = 4.min(len - position);
-            // The last key stands in for those past the end.
-            let four: [&[T]; 4] = std::array::from_fn(
-                #[inline(always)]
-                |k| &keys[(position + k.min(count - 1)) * stride + offset..][..dim],
-            );
-            for (query, scores) in queries.chunks_exact(width).zip(scores.chunks_exact_mut(self.len)) {
-                let mut sums = [V::zero(); 4];
+        let Heads { query, kv, dim } = self.heads;
+        let (queries_of_item, kv_of_item, width) = (query / self.parts, kv / self.parts, padded(dim));
+        let longest = self.items.clone().map(|item| self.lengths[item / self.parts]).max().unwrap_or(0);
+        let mut queries = Scratch::zeroed(queries_of_item * width);
+        let mut scores = Scratch::take(queries_of_item * longest);
+        for item in self.items.clone() {
+            let (row, part) = (item / self.parts, item % self.parts);
+            let own = part * queries_of_item * dim..(part + 1) * queries_of_item * dim;
+            let from = &self.queries[row * self.query_stride..][own.clone()];
+            for (from, to) in from.chunks_exact(dim).zip(queries.chunks_exact_mut(width)) {
                 for i in steps::<V>(dim) {
-                    let query = V::load(&query[i..]);
-                    for (sum, key) in sums.iter_mut().zip(four) {
-                        *sum = query.mul_add(T::load(&key[i..]), *sum);
-                    }
+                    (V::load(&from[i..]) * V::splat(self.heads.scale())).store(&mut to[i..]);
                 }
-                scores[first + position..][..count].copy_from_slice(&V::sums(sums)[..count]);
             }
+            let at = row * self.heads.query_width();
+            // SAFETY: an item owns its heads in its row.
+            let out = unsafe { self.out.slice(at + own.start..at + own.end) };
+            let kv_heads = part * kv_of_item..(part + 1) * kv_of_item;
+            let scores = &mut scores[..queries_of_item * self.lengths[row]];
+            attend::<V>(self.heads, kv_heads, self.spans[row].as_ref(), &queries, scores, out);
         }
     }
 }
 
-/// Adds to `out` the values of `len` positions from `first`, weighted by the probabilities `p` (heads of the group x `context`).
+/// Attention of one row's queries (heads x padded dim, scaled) to the key-value heads they belong to; `scores` is scratch
+/// of heads x positions.
 #[inline(always)]
-fn mix<V: Lanes, T: Element>(
+fn attend<V: Lanes>(
     heads: Heads,
-    kv_head: usize,
-    p: &[f32],
-    context: usize,
-    values: &[T],
-    len: usize,
-    first: usize,
+    kv_heads: Range<usize>,
+    spans: &[KvSpan],
+    queries: &[f32],
+    scores: &mut [f32],
     out: &mut [f32],
 ) {
-    let Heads { dim, .. } = heads;
-    for position in 0..len {
-        let value = &values[position * heads.kv_width() + kv_head * dim..][..dim];
-        for i in steps::<V>(dim) {
-            let value: V = T::load(&value[i..]);
-            for (p, out) in p.chunks_exact(context).zip(out.chunks_exact_mut(dim)) {
-                V::splat(p[first + position]).mul_add(value, V::load(&out[i..])).store(&mut out[i..]);
+    let context = scores.len() / (out.len() / heads.dim);
+    let mut first = 0;
+    for &KvSpan { keys, len, .. } in spans {
+        let kv_heads = kv_heads.clone();
+        match keys {
+            KvRows::F32(data) => {
+                Rows { heads, kv_heads, data, len }.dots::<V>(queries, scores, context, first);
+            }
+            KvRows::Bf16(data) => {
+                Rows { heads, kv_heads, data, len }.dots::<V>(queries, scores, context, first);
+            }
+        }
+        first += len;
+    }
+    for scores in scores.chunks_exact_mut(context) {
+        softmax_row::<V>(scores);
+    }
+    out.fill(0.0);
+    let mut first = 0;
+    for &KvSpan { values, len, .. } in spans {
+        let kv_heads = kv_heads.clone();
+        match values {
+            KvRows::F32(data) => Rows { heads, kv_heads, data, len }.mix::<V>(scores, context, first, out),
+            KvRows::Bf16(data) => Rows { heads, kv_heads, data, len }.mix::<V>(scores, context, first, out),
+        }
+        first += len;
+    }
+}
+
+/// Some key-value heads in the rows of a span.
+struct Rows<'a, T> {
+    heads: Heads,
+    kv_heads: Range<usize>,
+    data: &'a [T],
+    len: usize,
+}
+
+impl<T: Element> Rows<'_, T> {
+    #[inline(always)]
+    fn row(&self, position: usize, kv_head: usize) -> &[T] {
+        &self.data[position * self.heads.kv_width() + kv_head * self.heads.dim..][..self.heads.dim]
+    }
+
+    /// Asks for the heads of a position some time before they are needed.
+    #[inline(always)]
+    fn prefetch(&self, position: usize) {
+        let start = position * self.heads.kv_width() + self.kv_heads.start * self.heads.dim;
+        prefetch(self.data.as_ptr().wrapping_add(start), self.kv_heads.len() * self.heads.dim);
+    }
+
+    /// Writes the inner products of queries and keys to the scores (query heads x context) of positions from `first`.
+    #[inline(always)]
+    fn dots<V: Lanes>(&self, queries: &[f32], scores: &mut [f32], context: usize, first: usize) {
+        let (group, width) = (self.heads.group(), padded(self.heads.dim));
+        for position in (0..self.len).step_by(4) {
+            for ahead in position + AHEAD..position + AHEAD + 4 {
+                self.prefetch(ahead);
+            }
+            for (index, kv_head) in self.kv_heads.clone().enumerate() {
+                for h in (0..group).step_by(TOGETHER) {
+                    let queries = &queries[(index * group + h) * width..];
+                    let scores = &mut scores[(index * group + h) * context + first..];
+                    match group - h {
+                        1 => self.dots_of::<V, 1>(position, kv_head, queries, scores, context),
+                        2 => self.dots_of::<V, 2>(position, kv_head, queries, scores, context),
+                        3 => self.dots_of::<V, 3>(position, kv_head, queries, scores, context),
+                        _ => self.dots_of::<V, TOGETHER>(position, kv_head, queries, scores, context),
+                    }
+                }
+            }
+        }
+    }
+
+    /// As `dots`, for `H` query heads and four positions, so that the sums over lanes can be taken together.
+    #[inline(always)]
+    fn dots_of<V: Lanes, const H: usize>(
+        &self,
+        position: usize,
+        kv_head: usize,
+        queries: &[f32],
+        scores: &mut [f32],
+        context: usize,
+    ) {
+        let width = padded(self.heads.dim);
+        // The last key stands in for those past the end.
+        let last = self.len - 1;
+        let keys = [
+            self.row(position, kv_head),
+            self.row(last.min(position + 1), kv_head),
+            self.row(last.min(position + 2), kv_head),
+            self.row(last.min(position + 3), kv_head),
+        ];
+        let mut sums = [[V::zero(); 4]; H];
+        for i in steps::<V>(self.heads.dim) {
+            // Not `keys.map`: its closures are compiled for no level.
+            let keys: [V; 4] = [
+                T::load(&keys[0][i..]),
+                T::load(&keys[1][i..]),
+                T::load(&keys[2][i..]),
+                T::load(&keys[3][i..]),
+            ];
+            for (h, sums) in sums.iter_mut().enumerate() {
+                let query = V::load(&queries[h * width + i..]);
+                for (sum, key) in sums.iter_mut().zip(keys) {
+                    *sum = query.mul_add(key, *sum);
+                }
+            }
+        }
+        let count = 4.min(self.len - position);
+        for (h, sums) in sums.into_iter().enumerate() {
+            scores[h * context + position..][..count].copy_from_slice(&V::sums(sums)[..count]);
+        }
+    }
+
+    /// Adds to `out` (query heads x dim) the values, weighted by the probabilities `p` (query heads x context) of positions
+    /// from `first`.
+    #[inline(always)]
+    fn mix<V: Lanes>(&self, p: &[f32], context: usize, first: usize, out: &mut [f32]) {
+        let (group, dim) = (self.heads.group(), self.heads.dim);
+        for start in (0..self.len).step_by(BLOCK) {
+            let positions = start..self.len.min(start + BLOCK);
+            for (index, kv_head) in self.kv_heads.clone().enumerate() {
+                for h in (0..group).step_by(TOGETHER) {
+                    let p = &p[(index * group + h) * context + first..];
+                    let out = &mut out[(index * group + h) * dim..];
+                    match group - h {
+                        1 => self.mix_of::<V, 1>(positions.clone(), kv_head, p, context, out),
+                        2 => self.mix_of::<V, 2>(positions.clone(), kv_head, p, context, out),
+                        3 => self.mix_of::<V, 3>(positions.clone(), kv_head, p, context, out),
+                        _ => self.mix_of::<V, TOGETHER>(positions.clone(), kv_head, p, context, out),
+                    }
+                }
+            }
+        }
+    }
+
+    /// As `mix`, for `H` query heads and some of the positions; additions are in the order of positions.
+    #[inline(always)]
+    fn mix_of<V: Lanes, const H: usize>(
+        &self,
+        positions: Range<usize>,
+        kv_head: usize,
+        p: &[f32],
+        context: usize,
+        out: &mut [f32],
+    ) {
+        let mut column = 0;
+        while column + 2 * V::N <= self.heads.dim {
+            self.mix_columns::<V, H, 2>(positions.clone(), kv_head, column, p, context, out);
+            column += 2 * V::N;
+        }
+        while column < self.heads.dim {
+            self.mix_columns::<V, H, 1>(positions.clone(), kv_head, column, p, context, out);
+            column += V::N;
+        }
+    }
+
+    /// As `mix_of`, for the columns of `W` registers.
+    #[inline(always)]
+    fn mix_columns<V: Lanes, const H: usize, const W: usize>(
+        &self,
+        positions: Range<usize>,
+        kv_head: usize,
+        column: usize,
+        p: &[f32],
+        context: usize,
+        out: &mut [f32],
+    ) {
+        let dim = self.heads.dim;
+        let mut sums = [[V::zero(); W]; H];
+        for (h, sums) in sums.iter_mut().enumerate() {
+            for (w, sum) in sums.iter_mut().enumerate() {
+                *sum = V::load(&out[h * dim + column + w * V::N..(h + 1) * dim]);
+            }
+        }
+        for position in positions {
+            if column == 0 && kv_head == self.kv_heads.start {
+                self.prefetch(position + AHEAD);
+            }
+            let row = &self.row(position, kv_head)[column..];
+            let mut values = [V::zero(); W];
+            for (w, value) in values.iter_mut().enumerate() {
+                *value = T::load(&row[w * V::N..]);
+            }
+            for (h, sums) in sums.iter_mut().enumerate() {
+                let p = V::splat(p[h * context + position]);
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum = p.mul_add(value, *sum);
+                }
+            }
+        }
+        for (h, sums) in sums.into_iter().enumerate() {
+            for (w, sum) in sums.into_iter().enumerate() {
+                sum.store(&mut out[h * dim + column + w * V::N..(h + 1) * dim]);
             }
         }
     }

@@ -1,10 +1,11 @@
 use super::product::{Left, ROWS, product};
 use super::tiles::{Column, Panels, TILE, Tiling, balanced, padded, visible};
 use super::{Heads, Segment};
+use crate::Pool;
 use crate::pool::Disjoint;
+use crate::scratch::Scratch;
 use crate::simd::{Kernel, Lanes, exp, run, steps};
 use crate::softmax::maximum;
-use crate::{HugeVec, Pool};
 
 /// Attention over a packed batch: `out` and the log of the sum of exponentials of every row and query head.
 ///
@@ -87,15 +88,15 @@ struct Forward<'a> {
 }
 
 /// What a worker keeps of one tile of queries.
-struct Scratch {
-    queries: HugeVec<f32>,
+struct Work {
+    queries: Scratch,
     /// 64 x 64: inner products, then probabilities up to the rows' sums.
-    scores: HugeVec<f32>,
-    out: HugeVec<f32>,
+    scores: Scratch,
+    out: Scratch,
     /// Greatest score of each row so far.
     greatest: [f32; TILE],
     /// Sums of exponentials of each row so far, lane by lane.
-    sums: HugeVec<f32>,
+    sums: Scratch,
 }
 
 impl Kernel for Forward<'_> {
@@ -104,23 +105,23 @@ impl Kernel for Forward<'_> {
     #[inline(always)]
     fn run<V: Lanes>(self) {
         let width = padded(self.heads.dim);
-        let mut scratch = Scratch {
-            queries: HugeVec::zeroed(TILE * width),
-            scores: HugeVec::zeroed(TILE * TILE),
-            out: HugeVec::zeroed(TILE * width),
+        let mut work = Work {
+            queries: Scratch::take(TILE * width),
+            scores: Scratch::take(TILE * TILE),
+            out: Scratch::take(TILE * width),
             greatest: [0.0; TILE],
-            sums: HugeVec::zeroed(TILE * V::N),
+            sums: Scratch::take(TILE * V::N),
         };
         for item in self.items.clone() {
-            self.item::<V>(item / self.heads.query, item % self.heads.query, &mut scratch);
+            self.item::<V>(item / self.heads.query, item % self.heads.query, &mut work);
         }
     }
 }
 
 impl Forward<'_> {
     #[inline(always)]
-    fn item<V: Lanes>(&self, index: usize, head: usize, scratch: &mut Scratch) {
-        let Scratch { queries, scores, out, greatest, sums } = scratch;
+    fn item<V: Lanes>(&self, index: usize, head: usize, work: &mut Work) {
+        let Work { queries, scores, out, greatest, sums } = work;
         let (heads, tile) = (self.heads, self.tiling.tiles[index]);
         let (width, kv_head) = (padded(heads.dim), head / heads.group());
         Column::query(heads, head).gather::<V>(self.qkv, tile, heads.scale(), queries);
@@ -143,7 +144,7 @@ impl Forward<'_> {
                 greatest[row] = before.max(maximum::<V>(&scores[..seen]));
                 let shift = V::splat(greatest[row]);
                 let mut sum = V::load(sums);
-                if greatest[row] > before {
+                if greatest[row] > before && before > f32::NEG_INFINITY {
                     let factor = exp(V::splat(before) - shift);
                     sum = sum * factor;
                     let out = &mut out[row * width..(row + 1) * width];

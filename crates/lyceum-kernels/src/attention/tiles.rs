@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use super::{Heads, Segment};
-use crate::simd::{Lanes, steps};
+use crate::Pool;
+use crate::scratch::Scratch;
+use crate::simd::{Lanes, prefetch, steps};
 
 /// Rows of a tile, of queries and of keys alike.
 pub(super) const TILE: usize = 64;
@@ -151,11 +153,18 @@ impl Column {
         start..start + self.dim
     }
 
+    /// Asks for the head in row `row` of `x`.
+    #[inline(always)]
+    pub(super) fn prefetch(self, x: &[f32], row: usize) {
+        prefetch(x.as_ptr().wrapping_add(row * self.stride + self.offset), self.dim);
+    }
+
     /// Copies the rows of `tile`, times `factor`, to the rows of a panel; up to three rows of zeros fill the last four.
     #[inline(always)]
     pub(super) fn gather<V: Lanes>(self, x: &[f32], tile: Tile, factor: f32, panel: &mut [f32]) {
         let width = padded(self.dim);
         for (row, out) in panel.chunks_exact_mut(width).enumerate().take(tile.len) {
+            self.prefetch(x, tile.start + row + TILE);
             let x = &x[self.at(tile.start + row)];
             for i in steps::<V>(width) {
                 (V::load(x.get(i..).unwrap_or(&[])) * V::splat(factor)).store(&mut out[i..]);
@@ -166,9 +175,21 @@ impl Column {
 
     /// Writes the rows of `tile` to the columns of a panel of `dim` rows of 64; columns past the tile's length are 0.
     pub(super) fn gather_transposed(self, x: &[f32], tile: Tile, panel: &mut [f32]) {
-        for (row, values) in (0..tile.len).map(|row| (row, &x[self.at(tile.start + row)])) {
-            for (value, out) in values.iter().zip(panel.chunks_exact_mut(TILE)) {
-                out[row] = *value;
+        let row = |row: usize| &x[self.at(tile.start + row)];
+        let fours = tile.len / 4 * 4;
+        for first in (0..fours).step_by(4) {
+            for row in first..first + 4 {
+                self.prefetch(x, tile.start + row + TILE);
+            }
+            let (a, b, c, d) = (row(first), row(first + 1), row(first + 2), row(first + 3));
+            let values = a.iter().zip(b).zip(c).zip(d);
+            for ((((a, b), c), d), out) in values.zip(panel.chunks_exact_mut(TILE)) {
+                out[first..first + 4].copy_from_slice(&[*a, *b, *c, *d]);
+            }
+        }
+        for last in fours..tile.len {
+            for (value, out) in row(last).iter().zip(panel.chunks_exact_mut(TILE)) {
+                out[last] = *value;
             }
         }
         if tile.len < TILE {
@@ -179,7 +200,7 @@ impl Column {
 
 /// One panel for every tile and key-value head of a batch.
 pub(super) struct Panels {
-    data: crate::HugeVec<f32>,
+    data: Scratch,
     size: usize,
     kv: usize,
 }
@@ -187,13 +208,13 @@ pub(super) struct Panels {
 impl Panels {
     /// Fills the panels by `fill(tile, kv head, panel)`; each has `size` elements.
     pub(super) fn new(
-        pool: &crate::Pool,
+        pool: &Pool,
         tiling: &Tiling,
         kv: usize,
         size: usize,
         fill: impl Fn(Tile, usize, &mut [f32]) + Sync,
     ) -> Self {
-        let mut data = crate::HugeVec::zeroed(tiling.tiles.len() * kv * size);
+        let mut data = Scratch::take(tiling.tiles.len() * kv * size);
         pool.split(&mut data, size, |first, part| {
             for (index, panel) in (first..).zip(part.chunks_exact_mut(size)) {
                 fill(tiling.tiles[index / kv], index % kv, panel);

@@ -182,18 +182,19 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn sums(four: [Self; 4]) -> [f32; 4] {
-        /// Adds halves twice.
-        #[inline(always)]
-        fn quarter(x: Avx512) -> __m128 {
-            op!({
-                let half = _mm256_add_ps(_mm512_castps512_ps256(x.0), _mm512_extractf32x8_ps::<1>(x.0));
-                _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps::<1>(half))
-            })
-        }
-        let [a, b, c, d] = four;
-        let (a, b, c, d) = (quarter(a), quarter(b), quarter(c), quarter(d));
-        // Transposing additions: each of the four is added up in the same order.
-        op!(std::mem::transmute::<__m128, [f32; 4]>(_mm_hadd_ps(_mm_hadd_ps(a, b), _mm_hadd_ps(c, d))))
+        let [Self(a), Self(b), Self(c), Self(d)] = four;
+        op!({
+            // Transposing additions inside of the 128-bit quarters, then of the quarters: all four in the same order.
+            let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            let even = _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd);
+            let odd = _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd);
+            let quarters = _mm512_add_ps(even, odd);
+            let halves =
+                _mm256_add_ps(_mm512_castps512_ps256(quarters), _mm512_extractf32x8_ps::<1>(quarters));
+            let sums = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+            std::mem::transmute::<__m128, [f32; 4]>(sums)
+        })
     }
 
     #[inline(always)]
