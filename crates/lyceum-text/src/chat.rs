@@ -122,3 +122,121 @@ fn assistant_spans(
     }
     Ok((text, spans))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{ControlTokens, SpecialTokens};
+
+    const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
+                          {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    /// Drops what was thought in all answers but the last.
+    const FORGETFUL: &str = "{% for m in messages %}[{{ m.role }}]\
+        {{ m.content if loop.last else m.content.split('</think>')[-1] }}<|im_end|>{% endfor %}\
+        {% if add_generation_prompt %}[assistant]{% endif %}";
+
+    fn conversation() -> Vec<Message> {
+        let turns = [
+            ("user", "1+1?"),
+            ("assistant", "<think>a</think>2"),
+            ("user", "2+2?"),
+            ("assistant", "<think>b</think>4"),
+        ];
+        turns.map(|(role, text)| Message::new(role, text)).to_vec()
+    }
+
+    fn tokenizer(template: &str) -> Tokenizer {
+        Tokenizer::bytes(&ControlTokens::default()).unwrap().with_chat_template(template)
+    }
+
+    /// What the mask leaves, `…` between its pieces.
+    fn learnt(template: &str, messages: &[Message], train_on: TrainOn) -> Result<String> {
+        let tokenizer = tokenizer(template);
+        let options = RenderOptions::default();
+        let chat = encode_chat(&tokenizer, &tokenizer.chat_template()?, messages, &options, train_on)?;
+        assert_eq!(chat.ids.len(), chat.loss.len());
+        let whole = tokenizer.chat_template()?.render(messages, &options)?;
+        assert_eq!(tokenizer.decode(&chat.ids, SpecialTokens::Keep)?, whole);
+        let mut text = String::new();
+        for (index, &id) in chat.ids.iter().enumerate().filter(|&(index, _)| chat.loss[index]) {
+            if index > 0 && !chat.loss[index - 1] && !text.is_empty() {
+                text += "…";
+            }
+            text += &tokenizer.decode(&[id], SpecialTokens::Keep)?;
+        }
+        Ok(text)
+    }
+
+    #[test]
+    fn a_model_learns_its_answers_through_their_end() {
+        let chat = conversation();
+        let all = learnt(CHATML, &chat, TrainOn::AllAssistant).unwrap();
+        assert_eq!(all, "<think>a</think>2<|im_end|>…<think>b</think>4<|im_end|>");
+        assert_eq!(learnt(CHATML, &chat, TrainOn::LastAssistant).unwrap(), "<think>b</think>4<|im_end|>");
+        assert_eq!(learnt(CHATML, &chat[..3], TrainOn::AllAssistant).unwrap(), "<think>a</think>2<|im_end|>");
+        assert_eq!(learnt(CHATML, &chat[..3], TrainOn::LastAssistant).unwrap(), "");
+    }
+
+    #[test]
+    fn blocks_decide_where_there_are_any() {
+        let marked = CHATML.replace(
+            "{{ m.content }}",
+            "{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}",
+        );
+        let chat = conversation();
+        assert_eq!(
+            learnt(&marked, &chat, TrainOn::AllAssistant).unwrap(),
+            "<think>a</think>2…<think>b</think>4"
+        );
+        assert_eq!(learnt(&marked, &chat, TrainOn::LastAssistant).unwrap(), "<think>b</think>4");
+        assert_eq!(learnt(&marked, &chat[..3], TrainOn::LastAssistant).unwrap(), "");
+    }
+
+    #[test]
+    fn a_template_that_rewrites_turns_is_found_out() {
+        let chat = conversation();
+        let error = learnt(FORGETFUL, &chat, TrainOn::AllAssistant).unwrap_err().to_string();
+        assert!(
+            error.starts_with("message 1 (assistant): the conversation through it is not how"),
+            "{error}"
+        );
+        assert_eq!(learnt(FORGETFUL, &chat, TrainOn::LastAssistant).unwrap(), "<think>b</think>4<|im_end|>");
+        assert_eq!(
+            learnt(FORGETFUL, &chat[..2], TrainOn::AllAssistant).unwrap(),
+            "<think>a</think>2<|im_end|>"
+        );
+    }
+
+    #[test]
+    fn a_prompt_ends_with_the_header_of_an_answer() {
+        let tokenizer = tokenizer(CHATML);
+        let template = tokenizer.chat_template().unwrap();
+        let ids =
+            encode_prompt(&tokenizer, &template, &conversation()[..1], &RenderOptions::default()).unwrap();
+        let text = tokenizer.decode(&ids, SpecialTokens::Keep).unwrap();
+        assert_eq!(text, "<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n");
+    }
+
+    proptest! {
+        #[test]
+        fn training_continues_the_prompt(turns in prop::collection::vec("[a-c \n]{0,4}(<.im_end.>)?", 1..6)) {
+            let roles = ["user", "assistant"].into_iter().cycle();
+            let chat: Vec<Message> = turns.iter().zip(roles).map(|(text, role)| Message::new(role, text)).collect();
+            let tokenizer = tokenizer(CHATML);
+            let template = tokenizer.chat_template().unwrap();
+            let options = RenderOptions::default();
+            let whole = encode_chat(&tokenizer, &template, &chat, &options, TrainOn::AllAssistant).unwrap();
+            for index in (1..chat.len()).step_by(2) {
+                let prompt = encode_prompt(&tokenizer, &template, &chat[..index], &options).unwrap();
+                prop_assert_eq!(&whole.ids[..prompt.len()], &prompt);
+                prop_assert!(!whole.loss[prompt.len() - 1] && whole.loss[prompt.len()]);
+            }
+            let written = whole.loss.iter().filter(|&&loss| loss).count();
+            let answers = chat.iter().filter(|message| is_assistant(message));
+            let expected: usize = answers.map(|m| tokenizer.encode(&m.text()).unwrap().len() + 1).sum();
+            prop_assert_eq!(written, expected);
+        }
+    }
+}

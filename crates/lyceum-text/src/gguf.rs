@@ -194,3 +194,58 @@ fn begin_with(bos: u32, tokens: &[String]) -> Result<Value> {
         "pair": [begin, text("A", 0), text("B", 1)],
         "special_tokens": {token: {"id": token, "ids": [bos], "tokens": [token]}}}))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> GgufVocabulary {
+        GgufVocabulary {
+            model: "gpt2".into(),
+            pre: Some("smollm".into()),
+            tokens: ["<|end|>", "a", "b", "ab"].map(String::from).to_vec(),
+            token_types: vec![CONTROL, 1, 1, 1],
+            merges: vec!["a b".into()],
+            eos: Some(0),
+            ..GgufVocabulary::default()
+        }
+    }
+
+    #[test]
+    fn broken_files_are_errors_that_say_what_is_broken() {
+        Tokenizer::from_gguf(&small()).unwrap();
+        type Breaks = fn(&mut GgufVocabulary);
+        let broken: [(Breaks, &str); 9] = [
+            (|file| file.model = "bert".into(), "\"bert\" is not supported"),
+            (|file| file.pre = None, "(none named) is not known"),
+            (|file| file.pre = Some("mystery".into()), "mystery is not known"),
+            (|file| file.token_types.truncate(2), "4 tokens but 2 entries of token_type"),
+            (|file| file.merges.push("ab".into()), "merge \"ab\" is no pair"),
+            (|file| file.merges.push("a x".into()), "x"),
+            (|file| file.tokens[3] = "a".into(), "\"a\" has two ids, 1 and 3"),
+            (|file| file.eos = Some(4), "special id 4"),
+            (|file| (file.bos, file.add_bos) = (Some(9), Some(true)), "bos id 9"),
+        ];
+        for (breaks, says) in broken {
+            let mut file = small();
+            breaks(&mut file);
+            let error = Tokenizer::from_gguf(&file).unwrap_err().to_string();
+            assert!(error.starts_with("vocabulary: ") && error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_end_ends() {
+        let file = GgufVocabulary { eot: Some(3), ..small() };
+        assert_eq!(Tokenizer::from_gguf(&file).unwrap().special().eos, [0, 3]);
+        let file = GgufVocabulary { eot: Some(0), ..small() };
+        assert_eq!(Tokenizer::from_gguf(&file).unwrap().special().eos, [0]);
+    }
+
+    #[test]
+    fn implied_merges_come_best_first() {
+        let tokens = ["a", "b", "c", "ab", "bc", "abc"].map(String::from);
+        let merges = implied_merges(&tokens, &[-1.0, -2.0, -3.0, -5.0, -4.0, -6.0]);
+        assert_eq!(merges, [("b", "c"), ("a", "b"), ("ab", "c"), ("a", "bc")]);
+    }
+}

@@ -187,3 +187,70 @@ impl Tokenizer {
         self.pipeline.to_string(pretty).map_err(|error| Error::Tokenizer(error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ControlTokens;
+
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::bytes(&ControlTokens::default()).unwrap()
+    }
+
+    #[test]
+    fn a_model_has_a_row_for_every_id_and_little_more() {
+        let tokenizer = tokenizer();
+        for rows in [259, 260, 320, 259 + 1024] {
+            tokenizer.check_model(rows).unwrap();
+        }
+        for rows in [0, 258, 259 + 1025, 49_152] {
+            let error = tokenizer.check_model(rows).unwrap_err().to_string();
+            assert!(
+                error.contains("259 tokens") && error.contains(&format!("{rows} embedding rows")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn special_ids_must_be_in_the_vocabulary() {
+        let json = tokenizer().to_json(false).unwrap();
+        let special = SpecialIds { eos: vec![1, 259], ..SpecialIds::default() };
+        let error = Tokenizer::from_json(json.as_bytes(), special, None).unwrap_err().to_string();
+        assert_eq!(error, "vocabulary: special id 259 is outside the 259 tokens");
+    }
+
+    #[test]
+    fn ids_without_tokens_decode_to_nothing() {
+        let ids = [3 + 65, 5000, 2, u32::MAX, 3 + 66];
+        assert_eq!(tokenizer().decode(&ids, SpecialTokens::Keep).unwrap(), "A<|im_start|>B");
+        assert_eq!(tokenizer().decode(&ids, SpecialTokens::Skip).unwrap(), "AB");
+    }
+
+    #[test]
+    fn the_fingerprint_tells_vocabulary_template_and_ends_apart() {
+        let more = ControlTokens { more: vec!["<|tool|>".into()], ..ControlTokens::default() };
+        let ends = SpecialIds { eos: vec![1, 2], ..tokenizer().special().clone() };
+        let tokenizers = [
+            tokenizer(),
+            tokenizer().with_chat_template("x"),
+            tokenizer().with_special(ends),
+            Tokenizer::bytes(&more).unwrap(),
+        ];
+        let fingerprints: std::collections::HashSet<String> =
+            tokenizers.iter().map(|tokenizer| tokenizer.fingerprint().unwrap()).collect();
+        assert_eq!(fingerprints.len(), tokenizers.len());
+        assert_eq!(tokenizer().fingerprint().unwrap(), tokenizers[0].fingerprint().unwrap());
+    }
+
+    #[test]
+    fn a_template_sees_the_special_tokens() {
+        let rendered =
+            tokenizer().with_chat_template("{{ eos_token }}{{ pad_token }}{{ bos_token }}").chat_template();
+        assert_eq!(
+            rendered.unwrap().render(&[], &crate::RenderOptions::default()).unwrap(),
+            "<|im_end|><|pad|>"
+        );
+        assert!(matches!(tokenizer().chat_template(), Err(Error::NoChatTemplate)));
+    }
+}

@@ -26,15 +26,14 @@ fn endless_work_is_cut_off() {
         ("{{ 'a' * 1000000000000 }}", "too large"),
         ("{{ 'a\nb'|indent(10000000000) }}", "indent"),
         ("{{ [1]|tojson(indent=10000000000) }}", "indent"),
-        ("{{ [1] * 1000000000 | int | tojson }}", ""),
         ("{{ ([1] * 1000000000) | tojson }}", "longer"),
     ] {
         let started = Instant::now();
         match render(source) {
             Err(Error::Template { problem: found, .. }) => {
-                assert!(found.contains(problem), "{source}: {found}")
+                assert!(found.contains(problem), "{source}: {found}");
             }
-            other => panic!("{source}: {:.200?}", other),
+            other => panic!("{source}: {other:.200?}"),
         }
         assert!(started.elapsed() < Duration::from_secs(10), "{source}");
     }
