@@ -1,23 +1,24 @@
-//! Products by blocks: a is packed whole or by parts, b by blocks that stay in the second-level cache.
+//! Products by blocks: b passes by blocks that stay in the second-level cache, and a goes by each of them.
 
 use std::ops::Range;
+use std::sync::atomic::AtomicU32;
 
-use super::pack::{Cell, pack};
+use super::ahead::Ahead;
+use super::left::Left;
+use super::pack::{Cell, Packing, pack};
 use super::packed::Packed;
 use super::scratch::{self, Scratch};
 use super::tile::{Kind, PANEL, Tile, highest, pick};
 use crate::pool::{Disjoint, share};
 use crate::{Level, Mat, Pool};
 
-/// Steps of a block along the sum. A panel of a of that many steps stays in the first-level cache.
-const STEPS: usize = 512;
-/// Cells of a block of a (4 MiB): it is read again for each block of b, from the last-level cache.
+/// Most steps of a block along the sum.
+const STEPS: usize = 768;
+/// Most cells of a block of a (4 MiB): it is read again for each block of b, from the last-level cache.
 const LEFT: usize = 1 << 20;
-/// Cells of a block of b (512 KiB): it stays in the second-level cache while all of a passes.
-const RIGHT: usize = 1 << 17;
-/// Cells up to which each worker packs a for itself: cheaper than waiting for the others.
-const ALONE: usize = 1 << 13;
-/// Cells up to which a stays in the second-level cache, and b passes once.
+/// Most cells of a block of b (192 KiB): it stays in the second-level cache while all of a goes by.
+const RIGHT: usize = 48 << 10;
+/// Cells up to which a stays in the second-level cache itself: then b passes in smaller blocks, that stay nearer.
 const SMALL: usize = 1 << 16;
 
 /// b^T, columns of b being rows here.
@@ -43,25 +44,29 @@ pub(super) struct Product<'a> {
     pub accumulate: bool,
 }
 
-/// Rows or columns that are packed together, and the part of the sum they are packed for.
+/// Columns of b, packed.
 struct Block<'a> {
+    columns: Range<usize>,
     cells: &'a [u32],
-    rows: Range<usize>,
-    depth: Range<usize>,
+    /// Cells from one panel to the next.
+    stride: usize,
+    /// What follows.
+    ahead: Ahead,
+    /// No block has gone before: panels of a may still have to be packed.
+    first: bool,
 }
 
 impl Product<'_> {
     pub(super) fn run(&self, pool: &Pool) {
         let (m, k) = (self.a.rows(), self.a.cols());
-        let single = m * self.left_width(k) <= SMALL;
-        let depths = if single { 1 } else { self.right_cell.steps(k).div_ceil(STEPS) };
+        let whole = m * self.left_width(k) <= SMALL;
+        let depths = if whole { 1 } else { self.right_cell.steps(k).div_ceil(STEPS) };
         // Even numbers, so that no pair is torn.
         let depth = k.div_ceil(depths).next_multiple_of(2);
-        let heights = m.div_ceil((LEFT / self.left_width(depth)).max(highest(self.level)));
-        for block in 0..heights {
-            let rows = share(m, heights, block);
+        let blocks = m.div_ceil((LEFT / self.left_width(depth)).max(highest(self.level)));
+        for block in 0..blocks {
             for start in (0..k).step_by(depth) {
-                self.rank(pool, &rows, start..k.min(start + depth));
+                self.rank(pool, share(m, blocks, block), start..k.min(start + depth));
             }
         }
     }
@@ -72,121 +77,148 @@ impl Product<'_> {
     }
 
     /// Adds the part `depth` of the sums to `rows` of c.
-    fn rank(&self, pool: &Pool, rows: &Range<usize>, depth: Range<usize>) {
+    fn rank(&self, pool: &Pool, rows: Range<usize>, depth: Range<usize>) {
         let width = self.left_width(depth.len());
-        let cells = rows.len() * width;
         let panels = rows.len().div_ceil(highest(self.level));
-        let pack_panels = |range: Range<usize>, out: &Disjoint<u32>| {
-            for panel in range {
-                let lanes = share(rows.len(), panels, panel);
-                // SAFETY: a panel is packed by one worker.
-                let out = unsafe { out.slice(lanes.start * width..lanes.end * width) };
-                let lanes = rows.start + lanes.start..rows.start + lanes.end;
-                pack(self.level, self.left_cell, &self.a, lanes.clone(), depth.clone(), lanes.len(), out);
-            }
-        };
-        if cells <= ALONE {
-            pool.run(|worker| {
-                scratch::with(Scratch::Left, cells, |cells| {
-                    pack_panels(0..panels, &Disjoint::new(cells));
-                    self.work(
-                        &Block { cells, rows: rows.clone(), depth: depth.clone() },
-                        pool.threads(),
-                        worker,
-                    );
-                });
+        scratch::with(Scratch::Left, Left::size(rows.len(), width, panels), |cells| {
+            scratch::with(Scratch::States, panels, |states| {
+                states.fill(0);
+                let left = Left {
+                    source: self.a,
+                    rows,
+                    depth,
+                    cell: self.left_cell,
+                    width,
+                    panels,
+                    states: atomic(states),
+                    cells: Disjoint::new(cells),
+                };
+                left.prepare(pool);
+                pool.run(|worker| self.work(&left, pool.threads(), worker));
             });
-        } else {
-            scratch::with(Scratch::Left, cells, |cells| {
-                let parts = Disjoint::new(cells);
-                pool.run(|worker| pack_panels(share(panels, pool.threads(), worker), &parts));
-                let block = Block { cells, rows: rows.clone(), depth: depth.clone() };
-                pool.run(|worker| self.work(&block, pool.threads(), worker));
-            });
-        }
+        });
     }
 
     /// A worker's part: some columns, or where there are too few, some rows of some columns.
-    fn work(&self, left: &Block, threads: usize, worker: usize) {
-        let (high, wide) = (left.rows.len().div_ceil(highest(self.level)), self.n.div_ceil(PANEL));
+    fn work(&self, left: &Left, threads: usize, worker: usize) {
+        let wide = self.n.div_ceil(PANEL);
         let across = (1..=threads)
             .filter(|across| threads.is_multiple_of(*across))
-            .min_by_key(|across| (high.div_ceil(threads / across) * wide.div_ceil(*across), threads - across))
+            .min_by_key(|across| {
+                (left.panels.div_ceil(threads / across) * wide.div_ceil(*across), threads - across)
+            })
             .unwrap_or(1);
-        let high = share(high, threads / across, worker / across);
+        let high = share(left.panels, threads / across, worker / across);
         let wide = share(wide, across, worker % across);
         if high.is_empty() || wide.is_empty() {
             return;
         }
+        // Workers that share panels of a begin with different ones, so that each packs some.
+        let shift = worker % across * high.len() / across;
+
         let steps = self.right_cell.steps(left.depth.len());
-        let panels = if left.cells.len() <= SMALL {
-            if high.len() == 1 { 4 } else { 1 }
-        } else {
-            (RIGHT / (steps * PANEL)).max(1)
+        let panels = match (left.rows.len() * left.width <= SMALL, high.len()) {
+            (true, 1) => 4,
+            (true, _) => 1,
+            (false, _) => (RIGHT / (steps * PANEL)).max(1),
         };
-        for first in wide.clone().step_by(panels) {
-            let columns = first * PANEL..self.n.min(wide.end.min(first + panels) * PANEL);
+        let columns = |first: usize| first * PANEL..self.n.min(wide.end.min(first + panels) * PANEL);
+        for start in wide.clone().step_by(panels) {
+            let (first, columns, next) = (start == wide.start, columns(start), columns(start + panels));
             match self.b {
                 Right::Packed(weights) => {
-                    let start = first * weights.stride() + self.right_cell.steps(left.depth.start) * PANEL;
-                    self.block(left, &high, &weights.cells()[start..], weights.stride(), columns);
+                    let stride = weights.stride();
+                    let from = |panel| panel * stride + self.right_cell.steps(left.depth.start) * PANEL;
+                    let cells = &weights.cells()[from(start)..];
+                    let ahead = if next.is_empty() {
+                        Ahead::NOTHING
+                    } else {
+                        let (_, width) =
+                            pick(self.level, self.kind, left.panel_rows(high.start).len(), next.len());
+                        let next_cells = weights.cells()[from(start + panels)..].as_ptr();
+                        Ahead::panels(next_cells, stride, next.len().div_ceil(PANEL), width.div_ceil(PANEL))
+                    };
+                    self.block(left, &high, shift, &Block { columns, cells, stride, ahead, first });
                 }
                 Right::Source(source) => {
-                    let size = steps * PANEL;
-                    let count = columns.len().div_ceil(PANEL);
-                    scratch::with(Scratch::Right, count * size, |cells| {
-                        for (index, panel) in cells.chunks_exact_mut(size).enumerate() {
-                            let start = columns.start + index * PANEL;
-                            let lanes = start..columns.end.min(start + PANEL);
-                            pack(
-                                self.level,
-                                self.right_cell,
-                                &source,
-                                lanes,
-                                left.depth.clone(),
-                                PANEL,
-                                panel,
-                            );
-                        }
-                        self.block(left, &high, cells, size, columns.clone());
+                    let stride = steps * PANEL;
+                    scratch::with(Scratch::Right, columns.len().div_ceil(PANEL) * stride, |cells| {
+                        let packing = Packing {
+                            cell: self.right_cell,
+                            source: &source,
+                            lanes: columns.clone(),
+                            depth: left.depth.clone(),
+                            width: PANEL,
+                            steps,
+                            stride,
+                        };
+                        pack(self.level, &packing, cells);
+                        let ahead = Ahead::source(&source, &next, &left.depth, steps);
+                        self.block(left, &high, shift, &Block { columns, cells, stride, ahead, first });
                     });
                 }
             }
         }
     }
 
-    /// The panels `high` of a by packed columns of b.
-    fn block(&self, left: &Block, high: &Range<usize>, right: &[u32], stride: usize, columns: Range<usize>) {
-        let panels = left.rows.len().div_ceil(highest(self.level));
-        let width = self.left_width(left.depth.len());
+    /// The panels `high` of a by a block of b, beginning `shift` panels further on.
+    fn block(&self, left: &Left, high: &Range<usize>, shift: usize, right: &Block) {
         let steps = self.right_cell.steps(left.depth.len());
-        assert!((columns.len().div_ceil(PANEL) - 1) * stride + steps * PANEL <= right.len());
-        for panel in high.clone() {
-            let rows = share(left.rows.len(), panels, panel);
+        let columns = &right.columns;
+        assert!((columns.len().div_ceil(PANEL) - 1) * right.stride + steps * PANEL <= right.cells.len());
+        let panel = |index: usize| high.start + (shift + index) % high.len();
+        for index in 0..high.len() {
+            let rows = left.panel_rows(panel(index));
+            let a = left.panel(self.level, panel(index));
+            let (_, width) = pick(self.level, self.kind, rows.len(), columns.len());
+            let tiles = columns.len().div_ceil(width);
+            // In the first pass the panel of a that comes next, else, in the last tiles, the block of b that does.
+            let (ahead, mut waiting) = if right.first && index + 1 < high.len() {
+                (left.ahead(panel(index + 1), steps), 0)
+            } else {
+                let remaining = (high.len() - index) * tiles;
+                (right.ahead, remaining as isize - right.ahead.tiles() as isize)
+            };
+            let c = |panel: usize, column: usize| {
+                let row = left.rows.start + left.panel_rows(panel).start;
+                self.c.start().wrapping_add(row * self.c_stride + column)
+            };
             let mut column = columns.start;
             while column < columns.end {
-                let remaining = columns.end - column;
-                let (kernel, cols) = pick(self.level, self.kind, rows.len(), remaining);
+                let (kernel, width) = pick(self.level, self.kind, rows.len(), columns.end - column);
                 let offset = column - columns.start;
-                let b = &right[offset / PANEL * stride + offset % PANEL..];
+                let (ahead_start, ahead_step) = ahead.at(waiting);
                 let tile = Tile {
                     steps,
-                    a: left.cells[rows.start * width..].as_ptr(),
-                    b: b.as_ptr(),
-                    b_stride: stride,
-                    c: self.c.start().wrapping_add((left.rows.start + rows.start) * self.c_stride + column),
+                    a: a.as_ptr(),
+                    b: right.cells[offset / PANEL * right.stride + offset % PANEL..].as_ptr(),
+                    b_stride: right.stride,
+                    c: c(panel(index), column),
                     c_stride: self.c_stride,
-                    cols: remaining,
+                    cols: columns.end - column,
                     accumulate: self.accumulate || left.depth.start > 0,
-                    ahead: b.as_ptr().wrapping_add(1024),
-                    ahead_step: PANEL,
+                    c_ahead: if column + width < columns.end {
+                        c(panel(index), column + width)
+                    } else {
+                        c(panel(index + 1), columns.start)
+                    },
+                    ahead: ahead_start,
+                    ahead_step,
+                    ahead_panel: ahead.panel,
                 };
                 // SAFETY: a pool's level is one that the machine has. The panels of a and b have `steps` steps, by
                 // their packing and by the assertion above; the rows and columns of c are this worker's alone, and
                 // `gemm` has checked that they exist.
                 unsafe { kernel(&tile) };
-                column += cols;
+                column += width;
+                waiting -= 1;
             }
         }
     }
+}
+
+/// Cells as flags for several workers.
+fn atomic(cells: &mut [u32]) -> &[AtomicU32] {
+    // SAFETY: an `AtomicU32` is a `u32` in memory, and `cells` is borrowed mutably for as long as the flags.
+    unsafe { std::slice::from_raw_parts(cells.as_mut_ptr().cast(), cells.len()) }
 }

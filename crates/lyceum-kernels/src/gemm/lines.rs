@@ -57,6 +57,8 @@ pub(super) trait Lines {
     /// Pairs of a number of `first` and that in the same place of `second`, rounded to bf16.
     unsafe fn pair_across(first: Self::Line, second: Self::Line) -> Self::Line;
     unsafe fn transpose(lines: [Self::Line; LINE]) -> [Self::Line; LINE];
+    /// Brings 128 bytes near; the address need not exist.
+    unsafe fn prefetch(address: *const u8);
 }
 
 /// Plain Rust; compiled for AVX2 too, it is fast enough where products are slower as well.
@@ -123,6 +125,9 @@ impl Lines for PlainLines {
     unsafe fn transpose(lines: [Self::Line; LINE]) -> [Self::Line; LINE] {
         from_fn(|i| from_fn(|j| lines[j][i]))
     }
+
+    #[inline(always)]
+    unsafe fn prefetch(_: *const u8) {}
 }
 
 /// AVX-512; with `BF16`, its conversions to bf16 too.
@@ -250,6 +255,15 @@ impl<const BF16: bool> Lines for WideLines<BF16> {
                 a[8 + j] = _mm512_shuffle_i32x4::<0xdd>(b[j], b[8 + j]);
             }
             a
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(address: *const u8) {
+        // SAFETY: prefetching has no effect on memory, and none at all where there is none.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(address.cast());
+            _mm_prefetch::<_MM_HINT_T0>(address.wrapping_add(64).cast());
         }
     }
 }

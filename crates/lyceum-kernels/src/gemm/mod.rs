@@ -1,5 +1,7 @@
+mod ahead;
 mod blocked;
 mod isa;
+mod left;
 mod lines;
 mod pack;
 mod packed;

@@ -1,5 +1,6 @@
 //! Packing: a part of an operand is converted to the cells of a panel.
 
+use std::array::from_fn;
 use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
@@ -30,138 +31,175 @@ impl Cell {
     }
 }
 
-/// Packs the rows `lanes` of `source`, columns `depth`, as a panel of `width` columns: cell `s * width + i` holds what
-/// row `lanes.start + i` has at step s. Columns beyond `lanes` and steps beyond `depth` become zero.
+/// Panels to pack, and what from.
+pub(super) struct Packing<'a> {
+    pub cell: Cell,
+    pub source: &'a Mat<'a>,
+    /// Rows of the source: the columns of the panels.
+    pub lanes: Range<usize>,
+    /// Columns of the source, along the sum.
+    pub depth: Range<usize>,
+    /// Columns of a panel.
+    pub width: usize,
+    /// Steps of a panel; those beyond `depth` become zero.
+    pub steps: usize,
+    /// Cells from one panel to the next.
+    pub stride: usize,
+}
+
+/// Packs as many panels of `width` columns as `lanes` fill: cell `p * stride + s * width + i` of `out` holds what row
+/// `p * width + i` of the lanes has at step s. Columns of the last panel beyond the lanes hold anything.
 ///
 /// # Panics
-/// If the source has no such part or the panel is too small for it.
-pub(super) fn pack(
-    level: Level,
-    cell: Cell,
-    source: &Mat,
-    lanes: Range<usize>,
-    depth: Range<usize>,
-    width: usize,
-    panel: &mut [u32],
-) {
-    assert!(lanes.end <= source.rows() && depth.end <= source.cols() && lanes.len() <= width);
-    let (panel, beyond) = panel.split_at_mut(cell.steps(depth.len()) * width);
-    beyond.fill(0);
+/// If the source has no such part or `out` is too small.
+pub(super) fn pack(level: Level, packing: &Packing, out: &mut [u32]) {
+    let Packing { cell, source, lanes, depth, width, steps, stride } = packing;
+    let (width, stride, row) = (*width, *stride, source.stride());
+    let filled = cell.steps(depth.len());
+    assert!(
+        lanes.end <= source.rows()
+            && depth.end <= source.cols()
+            && filled <= *steps
+            && steps * width <= stride
+    );
     if lanes.is_empty() || depth.is_empty() {
-        return panel.fill(0);
+        return;
     }
-    let (stride, along) = (source.stride(), !source.is_transposed());
-    let start = if along { lanes.start * stride + depth.start } else { depth.start * stride + lanes.start };
-    let part = Part { cell, stride, along, lanes: lanes.len(), depth: depth.len(), width };
+    for panel in out.chunks_mut(stride) {
+        panel[filled * width..steps * width].fill(0);
+    }
+    let panels = lanes.len().div_ceil(width);
+    assert!((panels - 1) * stride + steps * width <= out.len());
+    let along = !source.is_transposed();
+    let (rows, cols) = if along { (lanes, depth) } else { (depth, lanes) };
+    let part = Part { along, row, lanes: lanes.len(), depth: depth.len(), filled, panels, width, stride };
     match source.data() {
-        Data::F32(data) => part.dispatch(level, &data[start..], panel),
-        Data::Bf16(data) => part.dispatch(level, &data[start..], panel),
-        Data::Packed(weights) => {
-            let (rows, cols) = if along { (lanes, depth) } else { (depth, lanes) };
-            weights.unpack(level, rows, cols, |rows| {
-                let source = if along { rows } else { rows.t() };
-                pack(level, cell, &source, 0..source.rows(), 0..source.cols(), width, panel);
-            });
-        }
+        Data::F32(data) => part.dispatch(level, *cell, &data[rows.start * row + cols.start..], out),
+        Data::Bf16(data) => part.dispatch(level, *cell, &data[rows.start * row + cols.start..], out),
+        Data::Packed(weights) => weights.unpack(level, rows.clone(), cols.clone(), |part| {
+            let source = &if along { part } else { part.t() };
+            let (lanes, depth) = (0..source.rows(), 0..source.cols());
+            pack(level, &Packing { source, lanes, depth, ..*packing }, out);
+        }),
     }
 }
 
 /// A part of an operand, in memory from some place on.
 struct Part {
-    cell: Cell,
-    stride: usize,
     /// Neighbours in memory follow each other along the sum; otherwise across the lanes.
     along: bool,
+    /// Numbers from one row in memory to the next.
+    row: usize,
     lanes: usize,
     depth: usize,
+    /// Steps that hold anything.
+    filled: usize,
+    panels: usize,
     width: usize,
+    stride: usize,
 }
 
 impl Part {
-    fn dispatch<T: Number>(&self, level: Level, data: &[T], panel: &mut [u32]) {
+    fn dispatch<T: Number>(&self, level: Level, cell: Cell, data: &[T], out: &mut [u32]) {
         let (rows, cols) = if self.along { (self.lanes, self.depth) } else { (self.depth, self.lanes) };
-        assert!((rows - 1) * self.stride + cols <= data.len());
-        // SAFETY: a pool's level is one that the machine has; the part lies in `data` and the panel has its cells.
+        assert!((rows - 1) * self.row + cols <= data.len());
+        // SAFETY: a pool's level is one that the machine has; the part lies in `data`, and `out` has the panels.
         unsafe {
             match level {
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512Bf16 => avx512bf16(self, data.as_ptr(), panel.as_mut_ptr()),
+                Level::Avx512Bf16 => avx512bf16(self, cell, data.as_ptr(), out.as_mut_ptr()),
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => avx512(self, data.as_ptr(), panel.as_mut_ptr()),
+                Level::Avx512 => avx512(self, cell, data.as_ptr(), out.as_mut_ptr()),
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx2 => avx2(self, data.as_ptr(), panel.as_mut_ptr()),
-                _ => self.pack::<PlainLines, T>(data.as_ptr(), panel.as_mut_ptr()),
+                Level::Avx2 => avx2(self, cell, data.as_ptr(), out.as_mut_ptr()),
+                _ => self.pack::<PlainLines, T>(cell, data.as_ptr(), out.as_mut_ptr()),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn pack<L: Lines, T: Number>(&self, data: *const T, panel: *mut u32) {
+    unsafe fn pack<L: Lines, T: Number>(&self, cell: Cell, data: *const T, out: *mut u32) {
         // SAFETY: by the assertions in `dispatch`.
         unsafe {
-            match (self.along, self.cell) {
-                (true, Cell::Float) => self.along::<L, T, FLOAT>(data, panel),
-                (true, Cell::Rounded) => self.along::<L, T, ROUNDED>(data, panel),
-                (true, Cell::Pair) => self.along::<L, T, PAIR>(data, panel),
-                (false, Cell::Float) => self.across::<L, T, FLOAT>(data, panel),
-                (false, Cell::Rounded) => self.across::<L, T, ROUNDED>(data, panel),
-                (false, Cell::Pair) => self.across::<L, T, PAIR>(data, panel),
+            match (self.along, cell) {
+                (true, Cell::Float) => self.along::<L, T, FLOAT>(data, out),
+                (true, Cell::Rounded) => self.along::<L, T, ROUNDED>(data, out),
+                (true, Cell::Pair) => self.along::<L, T, PAIR>(data, out),
+                (false, Cell::Float) => self.across::<L, T, FLOAT>(data, out),
+                (false, Cell::Rounded) => self.across::<L, T, ROUNDED>(data, out),
+                (false, Cell::Pair) => self.across::<L, T, PAIR>(data, out),
             }
         }
     }
 
-    /// Rows of the source are lanes: blocks of 16 lanes by 16 steps are transposed in registers.
+    /// Rows in memory are lanes: blocks of 16 lanes by 16 steps are transposed in registers.
     #[inline(always)]
-    unsafe fn along<L: Lines, T: Number, const CELL: u8>(&self, data: *const T, panel: *mut u32) {
-        let steps = self.cell.steps(self.depth);
+    #[expect(clippy::needless_range_loop, reason = "loops of a constant length keep the lines in registers")]
+    unsafe fn along<L: Lines, T: Number, const CELL: u8>(&self, data: *const T, out: *mut u32) {
         let numbers = if CELL == PAIR { 2 * LINE } else { LINE };
-        // SAFETY: rows and columns stay below `lanes` and `depth`, cells below `steps` and `width`.
+        // SAFETY: rows and columns stay below `lanes` and `depth`, cells below `filled` and `width`.
         unsafe {
-            for lane in (0..self.width).step_by(LINE) {
-                for step in (0..steps).step_by(LINE) {
-                    let first = step / LINE * numbers;
-                    let count = self.depth - first;
-                    let mut lines = [L::zero(); LINE];
-                    for (i, packed) in lines.iter_mut().enumerate().take(self.lanes.saturating_sub(lane)) {
-                        let from = data.add((lane + i) * self.stride + first);
-                        let line = T::load::<L>(from, count);
-                        *packed = match CELL {
-                            FLOAT => line,
-                            ROUNDED => L::round(line),
-                            _ => L::pair_along(
-                                line,
-                                T::load::<L>(from.wrapping_add(LINE), count.saturating_sub(LINE)),
-                            ),
-                        };
-                    }
-                    for (i, line) in L::transpose(lines).into_iter().enumerate().take(steps - step) {
-                        L::store(line, panel.add((step + i) * self.width + lane), self.width - lane);
+            for panel in 0..self.panels {
+                for lane in (0..self.width).step_by(LINE) {
+                    // The columns beyond the last lane repeat it: nobody looks at them.
+                    let lane_row = |i: usize| (panel * self.width + lane + i).min(self.lanes - 1) * self.row;
+                    let rows: [usize; LINE] = from_fn(lane_row);
+                    for step in (0..self.filled).step_by(LINE) {
+                        let first = step / LINE * numbers;
+                        let count = self.depth - first;
+                        let mut lines = [L::zero(); LINE];
+                        for i in 0..LINE {
+                            let from = data.wrapping_add(rows[i] + first);
+                            L::prefetch(from.wrapping_add(4 * numbers).cast());
+                            let line = T::load::<L>(from, count);
+                            lines[i] = match CELL {
+                                FLOAT => line,
+                                ROUNDED => L::round(line),
+                                _ => {
+                                    let second =
+                                        T::load::<L>(from.wrapping_add(LINE), count.saturating_sub(LINE));
+                                    L::pair_along(line, second)
+                                }
+                            };
+                        }
+                        let lines = L::transpose(lines);
+                        let to = out.add(panel * self.stride + step * self.width + lane);
+                        for i in 0..LINE {
+                            if i < self.filled - step {
+                                L::store(lines[i], to.add(i * self.width), self.width - lane);
+                            }
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Rows of the source are steps.
+    /// Rows in memory are steps: each is read once from end to end.
     #[inline(always)]
-    unsafe fn across<L: Lines, T: Number, const CELL: u8>(&self, data: *const T, panel: *mut u32) {
+    unsafe fn across<L: Lines, T: Number, const CELL: u8>(&self, data: *const T, out: *mut u32) {
         let numbers = if CELL == PAIR { 2 } else { 1 };
         // SAFETY: as above.
         unsafe {
-            for step in 0..self.cell.steps(self.depth) {
-                for lane in (0..self.width).step_by(LINE) {
-                    let count = self.lanes.saturating_sub(lane);
-                    let from = data.wrapping_add(step * numbers * self.stride + lane);
-                    let line = T::load::<L>(from, count);
-                    let line = match CELL {
-                        FLOAT => line,
-                        ROUNDED => L::round(line),
-                        _ => {
-                            let count = if 2 * step + 1 < self.depth { count } else { 0 };
-                            L::pair_across(line, T::load::<L>(from.wrapping_add(self.stride), count))
-                        }
-                    };
-                    L::store(line, panel.add(step * self.width + lane), self.width - lane);
+            for step in 0..self.filled {
+                let row = data.add(step * numbers * self.row);
+                let second = CELL == PAIR && numbers * step + 1 < self.depth;
+                for panel in 0..self.panels {
+                    for lane in (0..self.width).step_by(LINE) {
+                        let first = panel * self.width + lane;
+                        let count = self.lanes.saturating_sub(first);
+                        let line = T::load::<L>(row.wrapping_add(first), count);
+                        let line = match CELL {
+                            FLOAT => line,
+                            ROUNDED => L::round(line),
+                            _ => {
+                                let next = row.wrapping_add(self.row + first);
+                                L::pair_across(line, T::load::<L>(next, if second { count } else { 0 }))
+                            }
+                        };
+                        let to = out.add(panel * self.stride + step * self.width + lane);
+                        L::store(line, to, self.width - lane);
+                    }
                 }
             }
         }
@@ -174,23 +212,23 @@ const PAIR: u8 = 2;
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma")]
-unsafe fn avx512bf16<T: Number>(part: &Part, data: *const T, panel: *mut u32) {
+unsafe fn avx512bf16<T: Number>(part: &Part, cell: Cell, data: *const T, out: *mut u32) {
     // SAFETY: compiled for the level; the rest is passed on.
-    unsafe { part.pack::<WideLines<true>, T>(data, panel) }
+    unsafe { part.pack::<WideLines<true>, T>(cell, data, out) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
-unsafe fn avx512<T: Number>(part: &Part, data: *const T, panel: *mut u32) {
+unsafe fn avx512<T: Number>(part: &Part, cell: Cell, data: *const T, out: *mut u32) {
     // SAFETY: as above.
-    unsafe { part.pack::<WideLines<false>, T>(data, panel) }
+    unsafe { part.pack::<WideLines<false>, T>(cell, data, out) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<T: Number>(part: &Part, data: *const T, panel: *mut u32) {
+unsafe fn avx2<T: Number>(part: &Part, cell: Cell, data: *const T, out: *mut u32) {
     // SAFETY: as above.
-    unsafe { part.pack::<PlainLines, T>(data, panel) }
+    unsafe { part.pack::<PlainLines, T>(cell, data, out) }
 }
 
 /// Cells `steps` of rows `rows` of packed weights, row after row: the inverse of packing rows. `rows` are whole

@@ -3,7 +3,7 @@ use std::ops::Range;
 use half::bf16;
 
 use super::Precision;
-use super::pack::{Cell, pack, unpack};
+use super::pack::{Cell, Packing, pack, unpack};
 use super::scratch::{self, Scratch};
 use super::tile::PANEL;
 use crate::pool::{Disjoint, share};
@@ -39,12 +39,13 @@ impl Packed {
         let (rows, cols, cell, stride) = (self.rows, self.cols, self.cell(), self.stride());
         let cells = Disjoint::new(&mut self.cells);
         pool.run(|worker| {
-            for panel in share(rows.div_ceil(PANEL), pool.threads(), worker) {
-                // SAFETY: a panel belongs to one worker.
-                let out = unsafe { cells.slice(panel * stride..(panel + 1) * stride) };
-                let lanes = panel * PANEL..rows.min((panel + 1) * PANEL);
-                pack(pool.level(), cell, &w, lanes, 0..cols, PANEL, out);
-            }
+            let panels = share(rows.div_ceil(PANEL), pool.threads(), worker);
+            let lanes = panels.start * PANEL..rows.min(panels.end * PANEL);
+            // SAFETY: a panel belongs to one worker.
+            let out = unsafe { cells.slice(panels.start * stride..panels.end * stride) };
+            let steps = cell.steps(cols);
+            let packing = Packing { cell, source: &w, lanes, depth: 0..cols, width: PANEL, steps, stride };
+            pack(pool.level(), &packing, out);
         });
     }
 

@@ -10,10 +10,11 @@ pub(super) enum Scratch {
     Left,
     Right,
     Unpacked,
+    States,
 }
 
 thread_local! {
-    static BUFFERS: [RefCell<HugeVec<u32>>; 3] = const { [const { RefCell::new(HugeVec::EMPTY) }; 3] };
+    static BUFFERS: [RefCell<HugeVec<u32>>; 4] = const { [const { RefCell::new(HugeVec::EMPTY) }; 4] };
 }
 
 /// Calls `f` with `len` cells of any contents.

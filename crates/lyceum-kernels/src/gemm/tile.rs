@@ -26,10 +26,13 @@ pub(super) struct Tile {
     pub cols: usize,
     /// Start from c, not from zero.
     pub accumulate: bool,
-    /// What to bring near meanwhile: two cache lines from here on in the first step, `ahead_step` cells further in
-    /// each following one. Any address will do.
-    pub ahead: *const u32,
+    /// The next tile's place in c.
+    pub c_ahead: *const f32,
+    /// What to bring near meanwhile: for each panel of the tile, `ahead_panel` bytes apart, two cache lines from here
+    /// on in the first step, `ahead_step` bytes further in each following one. Any address will do.
+    pub ahead: *const u8,
     pub ahead_step: usize,
+    pub ahead_panel: usize,
 }
 
 /// What a step of the sum multiplies.
@@ -139,7 +142,8 @@ unsafe fn portable<O: Operands<Portable>, const R: usize, const V: usize>(tile: 
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "rows and vectors index a, b, c and the sums alike")]
 unsafe fn sum<I: Isa, O: Operands<I>, const R: usize, const V: usize>(tile: &Tile) {
-    let Tile { steps, mut a, mut b, b_stride, c, c_stride, cols, accumulate, mut ahead, ahead_step } = *tile;
+    let Tile { steps, mut a, mut b, b_stride, c, c_stride, cols, accumulate, .. } = *tile;
+    let mut ahead = tile.ahead;
     // SAFETY: by the contracts of `Kernel` and `Isa`; columns beyond `cols` are not accessed.
     unsafe {
         let mut sums = [[I::zero(); V]; R];
@@ -151,9 +155,14 @@ unsafe fn sum<I: Isa, O: Operands<I>, const R: usize, const V: usize>(tile: &Til
                 }
             }
         }
+        for r in 0..R {
+            I::prefetch(tile.c_ahead.wrapping_add(r * c_stride).cast());
+        }
         for _ in 0..steps {
-            I::prefetch(ahead);
-            ahead = ahead.wrapping_add(ahead_step);
+            for panel in 0..(V * I::LANES).div_ceil(PANEL) {
+                I::prefetch(ahead.wrapping_add(panel * tile.ahead_panel));
+            }
+            ahead = ahead.wrapping_add(tile.ahead_step);
             for part in 0..O::PARTS {
                 let mut right = [I::zero(); V];
                 for v in 0..V {

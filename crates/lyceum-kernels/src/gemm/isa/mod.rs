@@ -37,7 +37,7 @@ pub(super) trait Isa {
     /// `a * b + sums`.
     unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, sums: Self::Vector) -> Self::Vector;
     /// Brings the cache lines at and after an address near; the address need not exist.
-    unsafe fn prefetch(address: *const u32);
+    unsafe fn prefetch(address: *const u8);
 }
 
 /// How cells of a meet cells of b.

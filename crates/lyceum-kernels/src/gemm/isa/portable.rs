@@ -55,5 +55,5 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
-    unsafe fn prefetch(_: *const u32) {}
+    unsafe fn prefetch(_: *const u8) {}
 }
