@@ -172,7 +172,7 @@ impl Judge {
         for item in items {
             match item {
                 Shape::Tuple('[', entries, ']') if (open, close) == ('[', ']') => {
-                    nested.push(entries.clone())
+                    nested.push(entries.clone());
                 }
                 _ => return Ok(false),
             }

@@ -6,7 +6,8 @@ const DIGIT_ZEROS: [char; 9] = ['٠', '۰', '०', '০', '౦', '๐', '೦', '
 const SUPERSCRIPTS: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
 /// LaTeX's protected comma, signs typed as two characters, and the ways to write a degree.
-const SPELLINGS: [(&str, &str); 10] = [
+const SPELLINGS: [(&str, &str); 11] = [
+    ("\\text{,}", ","),
     ("{,}", ","),
     ("<=", "≤"),
     (">=", "≥"),
@@ -127,6 +128,10 @@ pub(super) fn unwrap(text: &str) -> &str {
             ("\\mathbf{", "}"),
             ("\\boldsymbol{", "}"),
             ("\\ensuremath{", "}"),
+            ("\\text{", "}"),
+            ("\\textbf{", "}"),
+            ("\\mathrm{", "}"),
+            ("\\mbox{", "}"),
             ("\\displaystyle", ""),
         ] {
             let inner = text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));

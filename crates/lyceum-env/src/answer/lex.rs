@@ -107,6 +107,14 @@ pub(super) fn lex(text: &[char], commas: Commas) -> Result<Vec<Lexeme>, Stop> {
             spaced = true;
         }
     }
+    // 5 x 10^3: no number stands behind a variable, so this x is a cross.
+    for at in 1..lexemes.len().saturating_sub(1) {
+        let is_number = |lexeme: &Lexeme| matches!(lexeme.token, Token::Number(..));
+        let is_cross = matches!(&lexemes[at].token, Token::Letter(name) if name == "x" || name == "X");
+        if is_cross && is_number(&lexemes[at - 1]) && is_number(&lexemes[at + 1]) {
+            lexemes[at].token = Token::Symbol('*');
+        }
+    }
     Ok(lexemes)
 }
 
@@ -224,10 +232,15 @@ fn command(text: &[char], at: usize) -> (Option<Token>, usize) {
         Meaning::Nothing => (None, end),
         Meaning::Sizing => (None, end + usize::from(text.get(end) == Some(&'.'))),
         Meaning::Textual => match group(text, end) {
-            Some((content, end)) => match function(content.trim()) {
-                Some(function) => (Some(Token::Function(function)), end),
-                None => (Some(Token::Text(content)), end),
-            },
+            Some((content, end)) => {
+                let token = match (function(content.trim()), content.trim().trim_start_matches('\\')) {
+                    (Some(function), _) => Token::Function(function),
+                    (None, "$") => Token::Symbol('¤'),
+                    (None, "%") => Token::Symbol('%'),
+                    _ => Token::Text(content),
+                };
+                (Some(token), end)
+            }
             None => (None, end),
         },
         Meaning::NumberSet => match group(text, end) {

@@ -3,7 +3,7 @@
 use num_bigint::BigInt;
 use num_rational::BigRational;
 
-use super::expression::Expression;
+use super::expression::{Constant, Expression, Function};
 use super::lex::{Lexeme, Token, lex};
 use super::meter::Stop;
 use super::number::Commas;
@@ -93,7 +93,7 @@ struct Reader {
 }
 
 /// Splits at the tokens outside all brackets that `is_separator` picks.
-fn split<'a>(lexemes: &'a [Lexeme], is_separator: impl Fn(&Token) -> bool) -> Vec<&'a [Lexeme]> {
+fn split(lexemes: &[Lexeme], is_separator: impl Fn(&Token) -> bool) -> Vec<&[Lexeme]> {
     let mut parts = Vec::new();
     let mut start = 0;
     for (at, _) in outside(lexemes).filter(|(_, token)| is_separator(token)) {
@@ -201,6 +201,7 @@ impl Reader {
             (Some(Token::Begin(_)), Some(Token::End(_))) if spans_all(lexemes) => {
                 self.matrix(&lexemes[1..lexemes.len() - 1])
             }
+            (Some(Token::Letter(set)), _) if lexemes.len() == 1 && set == "𝔹R" => Ok(real_line()),
             (Some(Token::Symbol('∅')), _) if lexemes.len() == 1 => Ok(Shape::Set(Vec::new())),
             _ => self.plain(lexemes),
         }
@@ -237,8 +238,9 @@ impl Reader {
             ('⦃', '⦄') => {
                 // { x | x > 3 } and { x : x > 3 } are what stands behind the bar.
                 let built = split(inner, |token| matches!(token, Token::Symbol('|' | ':')));
+                // The head may say where the variable is from: { x ∈ R : x > 3 }.
                 if let [head, condition] = built.as_slice()
-                    && name(head).is_some()
+                    && name(split(head, |token| *token == Token::Symbol('∈'))[0]).is_some()
                 {
                     return self.shape(condition);
                 }
@@ -336,7 +338,7 @@ impl Reader {
 
     fn begins_unit(&self, lexeme: &Lexeme) -> bool {
         match &lexeme.token {
-            Token::Word(_) | Token::Text(_) => true,
+            Token::Word(_) | Token::Text(_) | Token::Function(Function::Min) => true,
             Token::Symbol(symbol) => matches!(symbol, '%' | '°' | '¤' | '$' | '€' | '£' | '¥' | '₹' | '¢'),
             // A lone letter is a unit only where it stands apart, and only in this reading.
             Token::Letter(letter) => {
@@ -457,6 +459,12 @@ fn number_words(lexemes: &[Lexeme]) -> Option<(i64, &[Lexeme])> {
 
 /// The name on a side of an equation that only says what is equal: `x`, `x_1`, `f(x)`, `P(A)`, `AB`.
 fn name(lexemes: &[Lexeme]) -> Option<String> {
+    // Braces around the whole are left over from \vec{v} and its like.
+    if let [Lexeme { token: Token::Open('{'), .. }, inner @ .., _] = lexemes
+        && spans_all(lexemes)
+    {
+        return name(inner);
+    }
     let mut after_index = false;
     for (_, token) in outside(lexemes) {
         let fits = match token {
@@ -485,10 +493,11 @@ fn name(lexemes: &[Lexeme]) -> Option<String> {
 /// A number in a stated base.
 fn based(lexemes: &[Lexeme]) -> Option<Shape> {
     let tokens: Vec<&Token> = lexemes.iter().map(|lexeme| &lexeme.token).collect();
-    let base = match tokens.as_slice() {
-        [_, Token::Symbol('_'), Token::Number(_, Some(base))]
-        | [_, Token::Symbol('_'), Token::Open('{'), Token::Number(_, Some(base)), Token::Close('}')] => base,
-        _ => return None,
+    let ([_, Token::Symbol('_'), Token::Number(_, Some(base))]
+    | [_, Token::Symbol('_'), Token::Open('{'), Token::Number(_, Some(base)), Token::Close('}')]) =
+        tokens.as_slice()
+    else {
+        return None;
     };
     let base: u32 = base.parse().ok().filter(|base| (2..=36).contains(base))?;
     match tokens.first() {
@@ -543,6 +552,12 @@ fn clock(lexemes: &[Lexeme]) -> Option<Shape> {
     }
 }
 
+fn real_line() -> Shape {
+    let infinity = Expression::Constant(Constant::Infinity);
+    let end = |value| Shape::Quantity(value, Unit::none());
+    Shape::Tuple('(', vec![end(Expression::Negative(Box::new(infinity.clone()))), end(infinity)], ')')
+}
+
 /// Whether brackets hold a relation or a union rather than an expression.
 fn contains_structure(inner: &[Lexeme]) -> bool {
     outside(inner).any(|(_, token)| is_relation(token) || *token == Token::Symbol('∪'))
@@ -577,7 +592,7 @@ fn canonical(lexemes: &[Lexeme]) -> String {
             Token::Function(function) => words.push(format!("{function:?}").to_lowercase()),
             Token::Symbol('.' | ',' | ';' | '!' | '?' | '"' | '\'' | '$' | '`' | '*') => {}
             Token::Symbol(symbol) | Token::Open(symbol) | Token::Close(symbol) => {
-                words.push(symbol.to_string())
+                words.push(symbol.to_string());
             }
             other => words.push(format!("{other:?}")),
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use num_rational::BigRational;
 use num_traits::One;
 
+use super::expression::Function;
 use super::lex::{Lexeme, Token};
 
 /// What a number counts.
@@ -75,7 +76,7 @@ const fn row(names: &'static [&'static str], dimension: &'static str, above: i64
 }
 
 /// Singular, lower-case names with their size in base units.
-const ROWS: [Row; 51] = [
+const ROWS: [Row; 54] = [
     row(&["mm", "millimeter", "millimetre"], "m", 1, 1_000),
     row(&["cm", "centimeter", "centimetre"], "m", 1, 100),
     row(&["dm", "decimeter", "decimetre"], "m", 1, 10),
@@ -121,6 +122,9 @@ const ROWS: [Row; 51] = [
     row(&["n", "newton"], "newton", 1, 1),
     row(&["j", "joule"], "joule", 1, 1),
     row(&["w", "watt"], "watt", 1, 1),
+    row(&["half", "halve"], "", 1, 2),
+    row(&["third"], "", 1, 3),
+    row(&["quarter", "fourth"], "", 1, 4),
     row(&["dozen"], "", 12, 1),
     row(&["hundred"], "", 100, 1),
     row(&["thousand"], "", 1_000, 1),
@@ -173,6 +177,7 @@ pub(super) fn read(lexemes: &[Lexeme]) -> Option<Unit> {
         match &lexeme.token {
             Token::Word(word) | Token::Letter(word) => words.push(word.clone()),
             Token::Text(text) => split_words(text, &mut words)?,
+            Token::Function(Function::Min) => words.push("min".to_owned()),
             Token::Symbol(
                 symbol @ ('%' | '°' | '¤' | '$' | '€' | '£' | '¥' | '₹' | '¢' | '/' | '^' | '-' | '*'),
             ) => {
@@ -209,7 +214,7 @@ fn split_words(text: &str, words: &mut Vec<String>) -> Option<()> {
                 words.push(c.to_string());
             }
             '0'..='9' if words.last().is_some_and(|last| last == "^" || last == "-") => {
-                words.push(c.to_string())
+                words.push(c.to_string());
             }
             '{' | '}' => {}
             _ => return None,

@@ -113,7 +113,7 @@ impl Task for MixTask {
 mod tests {
     use super::*;
 
-    fn spec(tasks: Value) -> Map<String, Value> {
+    fn spec(tasks: &Value) -> Map<String, Value> {
         serde_json::json!({ "tasks": tasks }).as_object().unwrap().clone()
     }
 
@@ -121,7 +121,7 @@ mod tests {
     fn endless_tasks_take_turns_and_verify_their_own() {
         let easy = serde_json::json!({"name": "chain", "steps": [1, 1], "longer": [2, 2]});
         let hard = serde_json::json!({"name": "chain", "steps": [3, 3], "longer": [4, 4]});
-        let mix = MixTask::new(spec(serde_json::json!([easy, hard]))).unwrap();
+        let mix = MixTask::new(spec(&serde_json::json!([easy, hard]))).unwrap();
         let lines = |i| mix.problem(Split::Train, 0, i).unwrap().demonstration.unwrap().lines().count();
         assert_eq!((lines(0), lines(1), lines(2)), (2, 4, 2));
         let problem = mix.problem(Split::Train, 0, 1).unwrap();
@@ -130,10 +130,10 @@ mod tests {
 
     #[test]
     fn tasks_that_do_not_fit_are_refused() {
-        let refusal = |tasks| MixTask::new(spec(tasks)).err().unwrap().to_string();
-        assert!(refusal(serde_json::json!([])).contains("at least one"));
+        let refusal = |tasks: &Value| MixTask::new(spec(tasks)).err().unwrap().to_string();
+        assert!(refusal(&serde_json::json!([])).contains("at least one"));
         assert!(
-            refusal(serde_json::json!([{"name": "chain"}, {"name": "countdown"}])).contains("components")
+            refusal(&serde_json::json!([{"name": "chain"}, {"name": "countdown"}])).contains("components")
         );
     }
 }
