@@ -121,31 +121,43 @@ def greedy(model, prompt_ids: list[int], eos: int) -> tuple[list[int], torch.Ten
 
 
 def gradient_case(model, tokenizer) -> tuple[dict, dict[str, torch.Tensor]]:
-    """The reference is f64; what f32 and bf16 autocast make of the same batch is measured against it."""
+    """The reference is PyTorch's f32, not f64: this model's residual stream reaches 22,000 at the first token, where one
+    f32 step is 0.002; every f32 run rounds there alike, and differs from f64 by up to 1e-2 of a tensor's RMS. How far two
+    f32 runs of PyTorch lie apart (the batch padded; the sequences one by one) is recorded as `f32_worst`."""
     sequences = [tokenizer(text)["input_ids"][:LONGEST] for text in TEXTS]
     loss_bf16, _, bf16 = loss_and_gradient(model, sequences, autocast=True)
-    loss_f32, _, f32 = loss_and_gradient(model, sequences)
-    loss, logp, exact = loss_and_gradient(model.double(), sequences)
+    one_by_one = gradient_one_by_one(model, sequences)
+    loss, logp, reference = loss_and_gradient(model, sequences)
     generator = torch.Generator().manual_seed(7)
     tensors, samples = [], {}
-    for name, g in exact.items():
+    for name, g in reference.items():
         index = torch.randperm(g.numel(), generator=generator)[:SAMPLED].sort().values
         samples[f"index.{name}"] = index.to(torch.int32)
-        samples[f"value.{name}"] = g.flatten()[index].float()
+        samples[f"value.{name}"] = g.flatten()[index]
         rms = root_mean_square(g)
-        f32_gap = (f32[name] - g).abs() / g.abs().clamp(min=rms)
+        gap = ((one_by_one[name] - g).abs() / g.abs().clamp(min=rms)).flatten()
         tensors.append(
             {
                 "name": name,
                 "shape": list(g.shape),
                 "rms": rms,
-                "f32_worst": f32_gap.max().item(),
+                "f32_worst": gap.max().item(),
+                "f32_worst_sampled": gap[index].max().item(),
                 "bf16_error_rms": root_mean_square(bf16[name] - g),
-                "bf16_cosine": torch.cosine_similarity(bf16[name].flatten().double(), g.flatten(), dim=0).item(),
+                "bf16_cosine": torch.cosine_similarity(bf16[name].flatten().double(), g.flatten().double(), dim=0).item(),
             }
         )
-    document = {"ids": sequences, "loss": loss, "loss_f32": loss_f32, "loss_bf16_autocast": loss_bf16, "logp": logp, "tensors": tensors}
-    return document, samples
+    return {"ids": sequences, "loss": loss, "loss_bf16_autocast": loss_bf16, "logp": logp, "tensors": tensors}, samples
+
+
+def gradient_one_by_one(model, sequences: list[list[int]]) -> dict[str, torch.Tensor]:
+    targets = sum(len(s) - 1 for s in sequences)
+    total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for sequence in sequences:
+        _, _, gradient = loss_and_gradient(model, [sequence])
+        for name, g in gradient.items():
+            total[name] += g * ((len(sequence) - 1) / targets)
+    return total
 
 
 def loss_and_gradient(model, sequences: list[list[int]], autocast: bool = False):
@@ -156,8 +168,7 @@ def loss_and_gradient(model, sequences: list[list[int]], autocast: bool = False)
     model.zero_grad(set_to_none=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    logp = logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
+    logp = logits[:, :-1].float().log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
     wanted = mask[:, 1:].bool()
     loss = -logp[wanted].mean()
     loss.backward()
