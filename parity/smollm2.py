@@ -42,7 +42,12 @@ def load_model(dtype=None, **options):
     from transformers import AutoModelForCausalLM
 
     path = gguf_file()
-    return AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype or torch.float32, **options).eval()
+    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype or torch.float32, **options)
+    # The weights are plain now; trainers refuse a model that still says it is quantised.
+    model.is_quantized, model.hf_quantizer = False, None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    return model.eval()
 
 
 def load_tokenizer():

@@ -11,7 +11,7 @@ def main() -> None:
         ("--batch", {"type": int, "default": 1}),
     )
     torch = workload.torch_ready(options.threads)
-    model = workload.smollm2(torch.bfloat16 if options.precision == "bf16" else torch.float32)
+    model = workload.smollm2().load_model(torch.bfloat16 if options.precision == "bf16" else torch.float32)
     ids = torch.tensor(workload.random_ids(options.batch, workload.PROMPT_TOKENS))
 
     @torch.inference_mode()

@@ -14,7 +14,7 @@ def main() -> None:
         ("--lora", {"action": "store_true"}),
     )
     torch = workload.torch_ready(options.threads)
-    model = workload.smollm2().train()
+    model = workload.smollm2().load_model().train()
     if options.lora:
         from peft import LoraConfig, get_peft_model
 

@@ -23,8 +23,6 @@ def main() -> None:
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    import smollm2
-
     rows = options.batch * options.samples
     counted = {"prompt": 0, "completion": 0}
 
@@ -47,11 +45,11 @@ def main() -> None:
 
     prompts = workload.grpo_prompts(options.batch)
     counted["prompt"] = options.samples * sum(len(p["ids"]) for p in prompts)
-    tokenizer = smollm2.load_tokenizer()
+    tokenizer = workload.smollm2().load_tokenizer()
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         trainer = GRPOTrainer(
-            model=workload.smollm2(),
+            model=workload.smollm2().load_model(),
             reward_funcs=reward,
             train_dataset=Dataset.from_list([{"prompt": p["prompt"]} for p in prompts]),
             processing_class=tokenizer,

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import sys
 from pathlib import Path
 
 TRAIN_SEQUENCES, TRAIN_LENGTH = 8, 256
@@ -63,10 +64,9 @@ def torch_ready(threads: int):
     return torch
 
 
-def smollm2(dtype=None):
-    import sys
-
+def smollm2():
+    """parity/smollm2.py: the model and the tokenizer."""
     sys.path.insert(0, str(HERE.parent.parent / "parity"))
-    import smollm2 as loader
+    import smollm2
 
-    return loader.load_model(dtype)
+    return smollm2
