@@ -36,6 +36,7 @@ mod real;
 mod series;
 mod shape;
 mod unit;
+mod words;
 
 use num_rational::BigRational;
 use num_traits::Zero;

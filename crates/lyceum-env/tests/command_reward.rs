@@ -1,4 +1,5 @@
 //! Reward commands that behave in every bad way, with a real python3.
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
 
 use std::path::Path;
 use std::time::{Duration, Instant};

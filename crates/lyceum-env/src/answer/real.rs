@@ -374,16 +374,29 @@ impl<'m> Reals<'m> {
 
     /// A ball around the number; `None` if this precision can't tell a divisor or a logarithm's argument from zero.
     fn evaluate(&mut self, reachable: &[usize], x: Real, bits: u64) -> Result<Option<Ball>, Stop> {
-        let words = bits / 64 + 1;
         let mut balls: HashMap<usize, Ball> = HashMap::with_capacity(reachable.len());
         for &at in reachable {
-            let cost = match &self.nodes[at] {
-                Node::Rational(_) | Node::Sum(..) => words,
-                Node::Product(..) | Node::Quotient(..) => 4 * words * words,
-                Node::Root(..) => 40 * words * words,
-                Node::Pi | Node::Apply(..) => 8 * words * words * bits,
-            };
-            self.meter.spend(cost)?;
+            // What a step costs depends on how large the numbers have become, not only on how fine they are.
+            let length = |real: &Real| balls.get(&real.0).map_or(0, |ball| ball.middle.bits().max(bits));
+            match &self.nodes[at] {
+                Node::Rational(value) => self.meter.multiply(size(value), bits)?,
+                Node::Sum(a, b) => self.meter.spend((length(a).max(length(b))) / 64 + 1)?,
+                Node::Product(a, b) => self.meter.multiply(2 * length(a), 2 * length(b))?,
+                Node::Quotient(a, b) => {
+                    self.meter.multiply(2 * (length(a) + bits), 2 * length(b).max(bits))?;
+                }
+                Node::Root(k, a) => {
+                    let inside = length(a) + bits * u64::from(*k - 1);
+                    self.meter.multiply(inside, inside)?;
+                    self.meter.multiply(6 * inside, 6 * inside)?;
+                }
+                Node::Pi => self.meter.spend((bits / 64 + 1) * bits)?,
+                Node::Apply(_, a) => {
+                    let size = 2 * length(a) + bits;
+                    self.meter.multiply(size, size)?;
+                    self.meter.spend(8 * (size / 64 + 1) * (size / 64 + 1) * (bits / 16 + 1))?;
+                }
+            }
             let get = |real: &Real| balls.get(&real.0);
             let ball = match &self.nodes[at] {
                 Node::Rational(value) => Some(Ball::rational(value, bits)),
