@@ -6,8 +6,10 @@ use super::tile::PANEL;
 use crate::Mat;
 use crate::mat::Data;
 
-/// Bytes a micro-kernel asks for in each step, for each panel of its tile.
-const STRIDE: usize = 128;
+/// Bytes a micro-kernel asks for in each step: as many as a step reads of a panel.
+const STRIDE: usize = PANEL * size_of::<u32>();
+/// How far ahead of its use memory is asked for when it is used once, in bytes.
+const DISTANCE: usize = 4096;
 
 /// A part of memory, divided between consecutive tiles: what follows is walked step by step, `STRIDE` bytes wide,
 /// and in several sweeps where it is wider.
@@ -23,13 +25,11 @@ pub(super) struct Ahead {
     sweeps: usize,
     /// Bytes from one sweep to the next.
     sweep: usize,
-    /// Bytes from one panel of a tile to the next.
-    pub panel: usize,
 }
 
 impl Ahead {
     pub(super) const NOTHING: Self =
-        Self { start: std::ptr::null(), step: 0, tile: 0, length: 0, sweeps: 0, sweep: 0, panel: 0 };
+        Self { start: std::ptr::null(), step: 0, tile: 0, length: 0, sweeps: 0, sweep: 0 };
 
     /// Rows `lanes` and columns `depth` of a source, to be packed next, for tiles of `steps` steps.
     pub(super) fn source(source: &Mat, lanes: &Range<usize>, depth: &Range<usize>, steps: usize) -> Self {
@@ -47,31 +47,27 @@ impl Ahead {
         if rows.len() > steps / 2 {
             let length = rows.len().div_ceil(steps);
             let sweeps = width.div_ceil(STRIDE);
-            Self { start, step: stride, tile: steps * stride, length, sweeps, sweep: STRIDE, panel: 0 }
+            Self { start, step: stride, tile: steps * stride, length, sweeps, sweep: STRIDE }
         } else if stride < 2 * width {
             // Rows that nearly touch: as one.
             let length = (rows.len() * stride).div_ceil(steps * STRIDE);
-            Self { start, step: STRIDE, tile: steps * STRIDE, length, sweeps: 1, sweep: 0, panel: 0 }
+            Self { start, step: STRIDE, tile: steps * STRIDE, length, sweeps: 1, sweep: 0 }
         } else {
             // Few long rows far from each other: the hardware follows them by itself.
             Self::NOTHING
         }
     }
 
-    /// Packed panels, `stride` cells apart, of which a tile reads `together`.
-    pub(super) fn panels(start: *const u32, stride: usize, count: usize, together: usize) -> Self {
-        let stride = stride * size_of::<u32>();
-        let start = start.cast();
-        let step = PANEL * size_of::<u32>();
-        Self {
-            start,
-            step,
-            tile: 0,
-            length: 1,
-            sweeps: count.div_ceil(together),
-            sweep: together * stride,
-            panel: stride,
+    /// A packed panel, while one before it is used `passes` times: a part of it in each pass. In a single pass, the
+    /// panel in use itself, some steps ahead; what follows it in memory then is the next panel.
+    pub(super) fn panel(start: *const u32, steps: usize, passes: usize) -> Self {
+        let panel = steps * STRIDE;
+        if passes == 1 {
+            let start = start.cast::<u8>().wrapping_sub(panel).wrapping_add(DISTANCE);
+            return Self { start, step: STRIDE, tile: 0, length: 1, sweeps: 1, sweep: 0 };
         }
+        let tile = panel / passes;
+        Self { start: start.cast(), step: STRIDE.div_ceil(passes), tile, length: passes, sweeps: 1, sweep: 0 }
     }
 
     /// Tiles it takes to bring everything.

@@ -117,11 +117,9 @@ impl Product<'_> {
         let shift = worker % across * high.len() / across;
 
         let steps = self.right_cell.steps(left.depth.len());
-        let panels = match (left.rows.len() * left.width <= SMALL, high.len()) {
-            (true, 1) => 4,
-            (true, _) => 1,
-            (false, _) => (RIGHT / (steps * PANEL)).max(1),
-        };
+        // Small a stays near, and each panel of b is used up at once.
+        let small = left.rows.len() * left.width <= SMALL;
+        let panels = if small { 1 } else { (RIGHT / (steps * PANEL)).max(1) };
         let columns = |first: usize| first * PANEL..self.n.min(wide.end.min(first + panels) * PANEL);
         for start in wide.clone().step_by(panels) {
             let (first, columns, next) = (start == wide.start, columns(start), columns(start + panels));
@@ -130,13 +128,10 @@ impl Product<'_> {
                     let stride = weights.stride();
                     let from = |panel| panel * stride + self.right_cell.steps(left.depth.start) * PANEL;
                     let cells = &weights.cells()[from(start)..];
-                    let ahead = if next.is_empty() {
-                        Ahead::NOTHING
+                    let ahead = if small {
+                        Ahead::panel(cells.as_ptr().wrapping_add(stride), steps, high.len())
                     } else {
-                        let (_, width) =
-                            pick(self.level, self.kind, left.panel_rows(high.start).len(), next.len());
-                        let next_cells = weights.cells()[from(start + panels)..].as_ptr();
-                        Ahead::panels(next_cells, stride, next.len().div_ceil(PANEL), width.div_ceil(PANEL))
+                        Ahead::NOTHING
                     };
                     self.block(left, &high, shift, &Block { columns, cells, stride, ahead, first });
                 }
@@ -170,7 +165,7 @@ impl Product<'_> {
         for index in 0..high.len() {
             let rows = left.panel_rows(panel(index));
             let a = left.panel(self.level, panel(index));
-            let (_, width) = pick(self.level, self.kind, rows.len(), columns.len());
+            let (kernel, width) = pick(self.level, self.kind, rows.len());
             let tiles = columns.len().div_ceil(width);
             // In the first pass the panel of a that comes next, else, in the last tiles, the block of b that does.
             let (ahead, mut waiting) = if right.first && index + 1 < high.len() {
@@ -185,14 +180,12 @@ impl Product<'_> {
             };
             let mut column = columns.start;
             while column < columns.end {
-                let (kernel, width) = pick(self.level, self.kind, rows.len(), columns.end - column);
                 let offset = column - columns.start;
                 let (ahead_start, ahead_step) = ahead.at(waiting);
                 let tile = Tile {
                     steps,
                     a: a.as_ptr(),
                     b: right.cells[offset / PANEL * right.stride + offset % PANEL..].as_ptr(),
-                    b_stride: right.stride,
                     c: c(panel(index), column),
                     c_stride: self.c_stride,
                     cols: columns.end - column,
@@ -204,7 +197,6 @@ impl Product<'_> {
                     },
                     ahead: ahead_start,
                     ahead_step,
-                    ahead_panel: ahead.panel,
                 };
                 // SAFETY: a pool's level is one that the machine has. The panels of a and b have `steps` steps, by
                 // their packing and by the assertion above; the rows and columns of c are this worker's alone, and

@@ -24,10 +24,19 @@ impl Packed {
     #[must_use]
     pub fn pack(pool: &Pool, precision: Precision, w: Mat) -> Self {
         let (rows, cols) = (w.rows(), w.cols());
-        let mut packed = Self { rows, cols, precision, cells: HugeVec::default() };
-        packed.cells = HugeVec::zeroed(rows.div_ceil(PANEL) * packed.stride());
+        let cells = HugeVec::zeroed(size(precision, rows, cols));
+        let mut packed = Self { rows, cols, precision, cells };
         packed.repack(pool, w);
         packed
+    }
+
+    /// Zero weights for [`Packed::repack`], one for each shape of rows and columns, side by side: a model's weights lie on
+    /// huge pages even where each alone is small, which decoding one sequence at a time takes for its speed.
+    #[must_use]
+    pub fn side_by_side(precision: Precision, shapes: &[(usize, usize)]) -> Vec<Self> {
+        let sizes: Vec<_> = shapes.iter().map(|&(rows, cols)| size(precision, rows, cols)).collect();
+        let packed = |(&(rows, cols), cells)| Self { rows, cols, precision, cells };
+        shapes.iter().zip(HugeVec::side_by_side(&sizes)).map(packed).collect()
     }
 
     /// Replaces the weights by others of the same shape, in place.
@@ -79,11 +88,8 @@ impl Packed {
         size_of_val(&*self.cells)
     }
 
-    pub(super) fn cell(&self) -> Cell {
-        match self.precision {
-            Precision::F32 => Cell::Float,
-            Precision::Bf16 => Cell::Pair,
-        }
+    fn cell(&self) -> Cell {
+        cell(self.precision)
     }
 
     pub(super) fn cells(&self) -> &[u32] {
@@ -121,4 +127,17 @@ impl Packed {
             Precision::Bf16 => bf16::from_bits((cell(col / 2) >> (16 * (col % 2))) as u16).to_f32(),
         }
     }
+}
+
+/// What weights of a precision are kept in.
+fn cell(precision: Precision) -> Cell {
+    match precision {
+        Precision::F32 => Cell::Float,
+        Precision::Bf16 => Cell::Pair,
+    }
+}
+
+/// Cells that weights of a shape need.
+fn size(precision: Precision, rows: usize, cols: usize) -> usize {
+    rows.div_ceil(PANEL) * cell(precision).steps(cols) * PANEL
 }

@@ -13,6 +13,9 @@ pub(super) enum Scratch {
     States,
 }
 
+/// Cells of a huge page, for all but the tiny ones.
+const SMALLEST: usize = (2 << 20) / size_of::<u32>();
+
 thread_local! {
     static BUFFERS: [RefCell<HugeVec<u32>>; 4] = const { [const { RefCell::new(HugeVec::EMPTY) }; 4] };
 }
@@ -22,7 +25,7 @@ pub(super) fn with<R>(purpose: Scratch, len: usize, f: impl FnOnce(&mut [u32]) -
     BUFFERS.with(|buffers| {
         let mut buffer = buffers[purpose as usize].borrow_mut();
         if buffer.len() < len {
-            *buffer = HugeVec::zeroed(len);
+            *buffer = HugeVec::zeroed(len.max(SMALLEST));
         }
         f(&mut buffer[..len])
     })

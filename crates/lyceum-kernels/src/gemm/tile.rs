@@ -1,10 +1,12 @@
-//! The micro-kernel: a tile of c is summed in registers over a panel of a and one or more of b.
+//! The micro-kernel: a tile of c is summed in registers over a panel of a and one of b.
 
 #[cfg(target_arch = "x86_64")]
 use super::isa::{Avx2, Avx512, Pairs};
 use super::isa::{Floats, Isa, Operands, Portable, Widening};
 use crate::Level;
 
+/// Bytes of a line of cache.
+const CACHE_LINE: usize = 64;
 /// Columns of a panel of b.
 pub(super) const PANEL: usize = 32;
 
@@ -16,10 +18,8 @@ pub(super) struct Tile {
     pub steps: usize,
     /// A panel of as many columns as the tile has rows.
     pub a: *const u32,
-    /// Panels of [`PANEL`] columns.
+    /// A panel of [`PANEL`] columns, or its second half.
     pub b: *const u32,
-    /// Cells from one panel of b to the next.
-    pub b_stride: usize,
     pub c: *mut f32,
     pub c_stride: usize,
     /// Columns of c that exist from `c` on; those of the tile beyond are computed but not stored.
@@ -28,11 +28,10 @@ pub(super) struct Tile {
     pub accumulate: bool,
     /// The next tile's place in c.
     pub c_ahead: *const f32,
-    /// What to bring near meanwhile: for each panel of the tile, `ahead_panel` bytes apart, two cache lines from here
-    /// on in the first step, `ahead_step` bytes further in each following one. Any address will do.
+    /// What to bring near meanwhile: two cache lines from here on in the first step, `ahead_step` bytes further in each
+    /// following one. Any address will do.
     pub ahead: *const u8,
     pub ahead_step: usize,
-    pub ahead_panel: usize,
 }
 
 /// What a step of the sum multiplies.
@@ -63,31 +62,28 @@ pub(super) fn highest(level: Level) -> usize {
     }
 }
 
-/// The kernel of the widest tile of `rows` rows whose sums stay in registers and that spans no more than the panels of
-/// `cols` columns, and its width in columns.
+/// The kernel of tiles of `rows` rows and its width in columns: a panel, or half of one where the sums of a panel would
+/// not stay in registers.
 ///
 /// # Panics
-/// If there are no such kernels: too many rows, or pairs below their level.
-pub(super) fn pick(level: Level, kind: Kind, rows: usize, cols: usize) -> (Kernel, usize) {
-    let cols = cols.next_multiple_of(PANEL);
+/// If there is no such kernel: too many rows, or pairs below their level.
+pub(super) fn pick(level: Level, kind: Kind, rows: usize) -> (Kernel, usize) {
     macro_rules! shapes {
-        ($function:ident, $isa:ty, $operands:ty; $($rows:literal: $($vectors:literal)+),+) => {
+        ($function:ident, $isa:ty, $operands:ty; $($rows:literal: $vectors:literal),+) => {
             match rows {
-                $($($rows if $vectors * <$isa>::LANES <= cols => {
-                    return ($function::<$operands, $rows, $vectors>, $vectors * <$isa>::LANES);
-                })+)+
+                $($rows => return ($function::<$operands, $rows, $vectors>, $vectors * <$isa>::LANES),)+
                 _ => {}
             }
         };
     }
     macro_rules! avx512 {
         ($function:ident, $operands:ty) => {
-            shapes!($function, Avx512, $operands; 1: 8 4 2, 2: 8 4 2, 3: 4 2, 4: 4 2, 5: 4 2, 6: 4 2,
-                    7: 2, 8: 2, 9: 2, 10: 2, 11: 2, 12: 2)
+            shapes!($function, Avx512, $operands;
+                    1: 2, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2, 8: 2, 9: 2, 10: 2, 11: 2, 12: 2)
         };
     }
     macro_rules! avx2 {
-        ($operands:ty) => { shapes!(avx2, Avx2, $operands; 1: 8 4, 2: 4, 3: 4, 4: 2, 5: 2, 6: 2) };
+        ($operands:ty) => { shapes!(avx2, Avx2, $operands; 1: 4, 2: 4, 3: 4, 4: 2, 5: 2, 6: 2) };
     }
     macro_rules! portable {
         ($operands:ty) => { shapes!(portable, Portable, $operands; 1: 2, 2: 2) };
@@ -142,7 +138,7 @@ unsafe fn portable<O: Operands<Portable>, const R: usize, const V: usize>(tile: 
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "rows and vectors index a, b, c and the sums alike")]
 unsafe fn sum<I: Isa, O: Operands<I>, const R: usize, const V: usize>(tile: &Tile) {
-    let Tile { steps, mut a, mut b, b_stride, c, c_stride, cols, accumulate, .. } = *tile;
+    let Tile { steps, mut a, mut b, c, c_stride, cols, accumulate, .. } = *tile;
     let mut ahead = tile.ahead;
     // SAFETY: by the contracts of `Kernel` and `Isa`; columns beyond `cols` are not accessed.
     unsafe {
@@ -157,17 +153,20 @@ unsafe fn sum<I: Isa, O: Operands<I>, const R: usize, const V: usize>(tile: &Til
         }
         for r in 0..R {
             I::prefetch(tile.c_ahead.wrapping_add(r * c_stride).cast());
+            I::prefetch(tile.c_ahead.wrapping_add(r * c_stride + 16).cast());
         }
         for _ in 0..steps {
-            for panel in 0..(V * I::LANES).div_ceil(PANEL) {
-                I::prefetch(ahead.wrapping_add(panel * tile.ahead_panel));
+            if tile.ahead_step > CACHE_LINE {
+                I::prefetch(ahead);
+                I::prefetch(ahead.wrapping_add(CACHE_LINE));
+            } else {
+                I::prefetch_far(ahead);
             }
             ahead = ahead.wrapping_add(tile.ahead_step);
             for part in 0..O::PARTS {
                 let mut right = [I::zero(); V];
                 for v in 0..V {
-                    let column = v * I::LANES;
-                    right[v] = O::right(b.add(column / PANEL * b_stride + column % PANEL), part);
+                    right[v] = O::right(b.add(v * I::LANES), part);
                 }
                 for r in 0..R {
                     let left = I::splat(a.add(part * R + r).cast());

@@ -76,9 +76,12 @@ impl Isa for Avx2 {
     #[inline(always)]
     unsafe fn prefetch(address: *const u8) {
         // SAFETY: prefetching has no effect on memory, and none at all where there is none.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(address.cast());
-            _mm_prefetch::<_MM_HINT_T0>(address.wrapping_add(64).cast());
-        }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch_far(address: *const u8) {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
 }

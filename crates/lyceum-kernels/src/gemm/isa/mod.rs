@@ -36,8 +36,10 @@ pub(super) trait Isa {
     unsafe fn halves(from: *const u32, part: usize) -> Self::Vector;
     /// `a * b + sums`.
     unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, sums: Self::Vector) -> Self::Vector;
-    /// Brings the cache lines at and after an address near; the address need not exist.
+    /// Brings the cache line of an address to the first-level cache; the address need not exist.
     unsafe fn prefetch(address: *const u8);
+    /// As [`Isa::prefetch`], to the second-level cache.
+    unsafe fn prefetch_far(address: *const u8);
 }
 
 /// How cells of a meet cells of b.
