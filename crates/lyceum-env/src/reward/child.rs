@@ -93,11 +93,16 @@ impl LineChild {
         }
     }
 
-    /// Kills the group and says how the child ended and what it last wrote to its error output.
-    pub(super) fn post_mortem(mut self) -> String {
-        let ended = match self.child.try_wait() {
-            Ok(Some(status)) => format!("it ended with {status}"),
-            _ => "it was stopped".to_owned(),
+    /// Kills the group and says how the child ended and what it last wrote to its error output. A child that is
+    /// ending gets `patience` to do so by itself: its output closes a little before it has a status.
+    pub(super) fn post_mortem(mut self, patience: Duration) -> String {
+        let patience = Instant::now() + patience;
+        let ended = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break format!("it ended with {status}"),
+                Ok(None) if Instant::now() < patience => std::thread::sleep(Duration::from_millis(5)),
+                _ => break "it was stopped".to_owned(),
+            }
         };
         self.kill();
         // With the group dead the pipe is closed and the reader done, unless a process left the group.

@@ -25,6 +25,8 @@ use super::component::{Failure, FailureKind};
 
 /// Restarts in a row, without an answer between them, before a batch is given up.
 const RESTARTS: u32 = 3;
+/// How long a program that closed its output has to end by itself.
+const LAST_BREATH: Duration = Duration::from_secs(2);
 /// How long a surplus line is waited for after the last answer of a batch.
 const GRACE: Duration = Duration::from_millis(10);
 
@@ -151,7 +153,8 @@ impl CommandReward {
 
     /// Ends the child; the whole story for the failure's message.
     fn stop(&mut self, trouble: &Failure) -> String {
-        let story = self.child.take().map(|fresh| fresh.child.post_mortem());
+        let patience = if trouble.kind == FailureKind::Died { LAST_BREATH } else { Duration::ZERO };
+        let story = self.child.take().map(|fresh| fresh.child.post_mortem(patience));
         let command = self.command.join(" ");
         match story {
             Some(story) => format!("the reward command `{command}` {}; {story}", trouble.message),
