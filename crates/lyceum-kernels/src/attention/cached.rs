@@ -321,13 +321,18 @@ impl<T: Element> Rows<'_, T> {
         out: &mut [f32],
     ) {
         let mut column = 0;
-        while column + 2 * V::N <= self.heads.dim {
-            self.mix_columns::<V, H, 2>(positions.clone(), kv_head, column, p, context, out);
-            column += 2 * V::N;
-        }
         while column < self.heads.dim {
-            self.mix_columns::<V, H, 1>(positions.clone(), kv_head, column, p, context, out);
-            column += V::N;
+            let left = (self.heads.dim - column) / V::N;
+            if left >= 4 && V::TILE >= 4 {
+                self.mix_columns::<V, H, 4>(positions.clone(), kv_head, column, p, context, out);
+                column += 4 * V::N;
+            } else if left >= 2 {
+                self.mix_columns::<V, H, 2>(positions.clone(), kv_head, column, p, context, out);
+                column += 2 * V::N;
+            } else {
+                self.mix_columns::<V, H, 1>(positions.clone(), kv_head, column, p, context, out);
+                column += V::N;
+            }
         }
     }
 

@@ -97,15 +97,15 @@ pub(crate) fn run<K: Kernel>(level: Level, kernel: K) -> K::Output {
     }
 }
 
-/// Asks for `len` elements some time before they are needed: rows of a head lie far apart, which the memory's own prediction does not
+/// Brings `len` elements to the second-level cache some time before they are needed: rows of a head lie far apart, which the memory's own prediction does not
 /// follow. Any address will do.
 #[inline(always)]
 pub(crate) fn prefetch<T>(start: *const T, len: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..len * size_of::<T>()).step_by(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: a hint reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(line)) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(start.cast::<i8>().wrapping_add(line)) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (start, len);
