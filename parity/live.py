@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Loads what Lyceum wrote into transformers and peft, and compares what they compute. Exit code 1 when something differs.
 
+    live.py                                                             (drives target/release/lyceum: live_program.py)
     live.py logits   --model M [--adapter A] --answers FILE.json        [--tolerance 1e-3]
     live.py greedy   --model M [--adapter A] --answers FILE.json
     live.py gradient --model M [--adapter A] --answers FILE.safetensors --ids FILE.json [--tolerance 1e-3]
@@ -23,28 +24,34 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
 
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 import smollm2
+from live_program import compare_program
 
 OUTLIERS = 1e-6
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["logits", "greedy", "gradient"])
-    parser.add_argument("--model", required=True)
+    parser.add_argument("what", nargs="?", choices=["program", "logits", "greedy", "gradient"], default="program")
+    parser.add_argument("--model")
     parser.add_argument("--adapter", type=Path)
-    parser.add_argument("--answers", required=True, type=Path)
+    parser.add_argument("--answers", type=Path)
     parser.add_argument("--ids", type=Path)
     parser.add_argument("--tolerance", type=float, default=1e-3)
     arguments = parser.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    if arguments.what == "program":
+        return verdict(compare_program())
+    if arguments.model is None or arguments.answers is None:
+        parser.error(f"{arguments.what} needs --model and --answers")
     if arguments.what == "gradient" and arguments.ids is None:
         parser.error("gradient needs --ids")
-    torch.set_num_threads(os.cpu_count() or 1)
     model = load(arguments.model, arguments.adapter, trainable=arguments.what == "gradient")
     if arguments.what == "gradient":
         ids = json.loads(arguments.ids.read_text())["ids"]
@@ -57,6 +64,10 @@ def main() -> int:
             good = compare_logits(model, sequences, arguments.tolerance)
         else:
             good = compare_greedy(model, sequences)
+    return verdict(good)
+
+
+def verdict(good: bool) -> int:
     print("agrees" if good else "DIFFERS")
     return 0 if good else 1
 

@@ -54,6 +54,7 @@ def torch_ready(threads: int):
     """Imports PyTorch, quiet and with its threads set."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     import torch
     import transformers
 
