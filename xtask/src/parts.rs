@@ -24,8 +24,14 @@ const PARTS: &[Part] = &[
     cargo("build", &["build", "--release", "--workspace"]),
     cargo("model", &["run", "--release", "--", "model", "pull", "smollm2-135m-instruct-q4_1"]),
     cargo("tests", &["test", "--release", "--workspace", "--no-fail-fast"]),
-    cargo("model-tests", &["test", "--release", "--workspace", "--no-fail-fast", "--", "--ignored", "needs_model"]),
-    cargo("data-tests", &["test", "--release", "--workspace", "--no-fail-fast", "--", "--ignored", "needs_data"]),
+    cargo(
+        "model-tests",
+        &["test", "--release", "--workspace", "--no-fail-fast", "--", "--ignored", "needs_model"],
+    ),
+    cargo(
+        "data-tests",
+        &["test", "--release", "--workspace", "--no-fail-fast", "--", "--ignored", "needs_data"],
+    ),
 ];
 
 /// Installs what the tests need and this machine lacks, and says so.

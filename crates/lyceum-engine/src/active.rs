@@ -29,7 +29,15 @@ pub(crate) struct Progress {
 impl Active {
     pub(crate) fn new(request: usize, sample: usize) -> Self {
         let stream = TextStream::new(SpecialTokens::Skip);
-        Self { request, sample, ids: Vec::new(), logp: Vec::new(), kept: Vec::new(), text: String::new(), stream }
+        Self {
+            request,
+            sample,
+            ids: Vec::new(),
+            logp: Vec::new(),
+            kept: Vec::new(),
+            text: String::new(),
+            stream,
+        }
     }
 
     pub(crate) fn ids(&self) -> &[u32] {
@@ -70,7 +78,8 @@ impl Active {
             return Ok(Progress { piece: self.piece_from(before), finish: Some(Finish::Stop) });
         }
         let chosen = self.allowed(request).is_some_and(|tokens| tokens.is_empty());
-        let full = self.ids.len() >= request.stop.max_new_tokens || request.prompt.len() + self.ids.len() >= context;
+        let full =
+            self.ids.len() >= request.stop.max_new_tokens || request.prompt.len() + self.ids.len() >= context;
         let finish = if chosen {
             Some(Finish::Stop)
         } else if full {

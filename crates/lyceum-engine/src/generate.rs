@@ -6,10 +6,10 @@ use std::sync::OnceLock;
 use lyceum_nn::decoder::{Decoder, KvCache, RowInput, Slot};
 use lyceum_text::Tokenizer;
 
+use crate::Result;
 use crate::active::Active;
 use crate::request::{Completion, Finish, Request};
 use crate::sampling::{Drawn, draw};
-use crate::Result;
 
 /// What happened during generation, as it happens.
 #[derive(Debug)]
@@ -81,8 +81,11 @@ impl<'m> Generator<'m> {
         let mut cache = self.decoder.cache();
         let mut done: Vec<Vec<Option<Completion>>> =
             requests.iter().map(|r| vec![None; r.samples.len()]).collect();
-        let mut waiting: VecDeque<(usize, usize)> =
-            requests.iter().enumerate().flat_map(|(r, q)| (0..q.samples.len()).map(move |s| (r, s))).collect();
+        let mut waiting: VecDeque<(usize, usize)> = requests
+            .iter()
+            .enumerate()
+            .flat_map(|(r, q)| (0..q.samples.len()).map(move |s| (r, s)))
+            .collect();
         let mut flights: Vec<Flight> = Vec::new();
         let mut prefilled: Vec<Prefilled> = Vec::new();
         let mut logits = Vec::new();
@@ -115,7 +118,8 @@ impl<'m> Generator<'m> {
             if flights.is_empty() {
                 continue;
             }
-            let rows: Vec<RowInput> = flights.iter().map(|f| RowInput { token: f.next, slot: f.slot }).collect();
+            let rows: Vec<RowInput> =
+                flights.iter().map(|f| RowInput { token: f.next, slot: f.slot }).collect();
             let wanted: Vec<usize> = (0..rows.len()).collect();
             self.decoder.extend(&mut cache, &rows, &wanted, &mut logits)?;
             let drawn = self.draw_rows(&mut logits, requests, &flights);
@@ -139,7 +143,9 @@ impl<'m> Generator<'m> {
     ) -> Result<()> {
         let mut wanted: Vec<usize> = newcomers.iter().map(|&(r, _)| r).collect();
         wanted.dedup();
-        wanted.retain(|&r| prefilled.iter().all(|ready| ready.request != r) && self.refusal(&requests[r]).is_none());
+        wanted.retain(|&r| {
+            prefilled.iter().all(|ready| ready.request != r) && self.refusal(&requests[r]).is_none()
+        });
         if wanted.is_empty() {
             return Ok(());
         }
@@ -148,11 +154,13 @@ impl<'m> Generator<'m> {
         let mut logits = Vec::new();
         self.decoder.prefill(cache, &prompts, &mut logits)?;
         let rows = logits.chunks_exact(self.decoder.config().vocab_size);
-        prefilled.extend(wanted.iter().zip(&prompts).zip(rows).map(|((&request, &(slot, _)), row)| Prefilled {
-            request,
-            slot,
-            logits: row.to_vec(),
-        }));
+        prefilled.extend(
+            wanted.iter().zip(&prompts).zip(rows).map(|((&request, &(slot, _)), row)| Prefilled {
+                request,
+                slot,
+                logits: row.to_vec(),
+            }),
+        );
         Ok(())
     }
 
@@ -169,7 +177,8 @@ impl<'m> Generator<'m> {
         if let Some(id) = request.prompt.iter().find(|&&id| id as usize >= self.decoder.config().vocab_size) {
             return Some(format!("the prompt holds token {id}, which the model does not know"));
         }
-        (length >= context).then(|| format!("the prompt has {length} tokens; the model's context holds {context}"))
+        (length >= context)
+            .then(|| format!("the prompt has {length} tokens; the model's context holds {context}"))
     }
 
     fn draw_row(&self, logits: &mut [f32], request: &Request, active: &Active) -> Option<Drawn> {

@@ -7,7 +7,6 @@ use lyceum_hub::{Kind, Progress};
 use lyceum_kernels::Pool;
 use lyceum_nn::checkpoint::{Checkpoint, GgufTokenizer, read_adapter};
 use lyceum_nn::decoder::{KernelPolicy, Options, Training};
-use lyceum_nn::params::Layout;
 use lyceum_nn::policy::Policy;
 use lyceum_nn::presets;
 use lyceum_text::{ControlTokens, GgufVocabulary, Tokenizer};
@@ -83,9 +82,7 @@ impl Model {
             None => Tokenizer::from_folder(&located.path)?,
         };
         tokenizer.check_model(checkpoint.config.vocab_size)?;
-        let config = checkpoint.config.clone();
-        checkpoint.check(&Layout::new(&config, false))?;
-        let mut policy = KernelPolicy::new(config, options, pool, &mut |entry, out| checkpoint.read(entry, out))?;
+        let mut policy = checkpoint.into_policy(options, pool)?;
         if let Some(adapter) = &adapter {
             policy.load_parameters(&adapter.named())?;
         }
@@ -103,7 +100,8 @@ impl Model {
         config.max_positions = context;
         let seed = options.seed;
         let policy = KernelPolicy::random(config, options, pool, seed)?;
-        let identity = Identity { name: preset.into(), fingerprint: format!("random weights of seed {seed}") };
+        let identity =
+            Identity { name: preset.into(), fingerprint: format!("random weights of seed {seed}") };
         Ok(Self { policy, codec: Codec::new(tokenizer)?, identity })
     }
 

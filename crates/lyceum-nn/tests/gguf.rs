@@ -246,7 +246,7 @@ proptest! {
 /// that knows nothing.
 #[test]
 #[ignore = "needs a download of 93 MB; cargo xtask test runs it"]
-fn the_real_smollm2() {
+fn needs_model_the_real_smollm2() {
     let located = lyceum_hub::resolve("smollm2-135m-instruct-q4_1", &lyceum_hub::Silent).unwrap();
     let mut checkpoint = Checkpoint::open(&located.path).unwrap();
     let config = checkpoint.config.clone();

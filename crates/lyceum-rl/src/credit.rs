@@ -54,7 +54,12 @@ mod tests {
         let penalty = KlPenalty { kind: KlKind::K1, coefficient: 0.5, place: KlPlace::Reward };
         penalise_kl(&mut rewards, Some(penalty), &[-1.0, -2.0], &[-2.0, -2.0]);
         assert_eq!(rewards, [-0.5, 1.0]);
-        penalise_kl(&mut rewards, Some(KlPenalty { place: KlPlace::Loss, ..penalty }), &[-1.0, -2.0], &[-9.0, -9.0]);
+        penalise_kl(
+            &mut rewards,
+            Some(KlPenalty { place: KlPlace::Loss, ..penalty }),
+            &[-1.0, -2.0],
+            &[-9.0, -9.0],
+        );
         assert_eq!(rewards, [-0.5, 1.0]);
     }
 }

@@ -1,18 +1,20 @@
 //! A model under training: what is loaded, saved and taken up again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lyceum_engine::{Generator, Model, ModelRequest};
 use lyceum_hub::Progress;
 use lyceum_kernels::{Pool, Precision};
-use lyceum_nn::checkpoint::{Dtype, Notes, TensorStore, open_safetensors, write_adapter, write_folder, write_safetensors};
+use lyceum_nn::checkpoint::{
+    Dtype, Notes, TensorStore, open_safetensors, write_adapter, write_folder, write_safetensors,
+};
 use lyceum_nn::decoder::{KernelPolicy, Options, Training};
 use lyceum_nn::lora::LoraConfig;
 use lyceum_nn::optimizer::OptimizerState;
 use lyceum_nn::params::is_value_head;
 use lyceum_nn::policy::{Batch, NamedTensor, Policy, TokenStats};
-use lyceum_run::{Checkpoint, CheckpointWriter};
+use lyceum_run::{Checkpoint, CheckpointWriter, Layout};
 
 use crate::recipe::{PrecisionSpec, Recipe};
 use crate::{Error, Result};
@@ -40,8 +42,11 @@ impl Learner {
     /// [`Error::Engine`] for a model that can't be found, fetched or read.
     pub fn load(recipe: &Recipe, pool: &Arc<Pool>, progress: &dyn Progress) -> Result<Self> {
         let options = options(recipe);
+        let run = weights_of(Path::new(&recipe.model.name))?;
+        let name =
+            run.map_or_else(|| recipe.model.name.clone(), |folder| folder.to_string_lossy().into_owned());
         let request = |options| ModelRequest {
-            name: recipe.model.name.clone(),
+            name: name.clone(),
             adapter: None,
             options,
             preset_context: recipe.model.context,
@@ -93,7 +98,8 @@ impl Learner {
             NamedTensor { name: "second", shape: &second, data: state.second },
         ];
         tensors.extend(own);
-        writer.file::<Error>(STATE, |path| Ok(write_safetensors(path, &tensors, Dtype::F32, &Notes::new())?))?;
+        writer
+            .file::<Error>(STATE, |path| Ok(write_safetensors(path, &tensors, Dtype::F32, &Notes::new())?))?;
         writer.json(COUNTS, &state.step)?;
         Ok(())
     }
@@ -153,6 +159,20 @@ impl Learner {
             Training::Full | Training::Frozen => None,
         }
     }
+}
+
+/// The weights of a run as other programs and recipes load them: those of the best checkpoint, else of the newest.
+/// `None` for a folder that is no run, or a run without a checkpoint.
+///
+/// # Errors
+/// [`Error::Run`] when the folder can't be read.
+pub fn weights_of(run: &Path) -> Result<Option<PathBuf>> {
+    let Ok(layout) = Layout::existing(run) else { return Ok(None) };
+    let best = layout.checkpoints().join("best");
+    let newest = layout.checkpoint_steps()?.last().map(|step| layout.checkpoint(*step));
+    let checkpoints = std::iter::once(best).chain(newest);
+    let mut folders = checkpoints.flat_map(|checkpoint| [MODEL, ADAPTER].map(|name| checkpoint.join(name)));
+    Ok(folders.find(|folder| folder.is_dir()))
 }
 
 /// How the recipe's policy works.

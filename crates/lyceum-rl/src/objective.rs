@@ -155,7 +155,10 @@ impl Objective {
     #[must_use]
     pub fn evaluate(&self, s: &SampleTokens<'_>) -> (ObjectiveStats, SampleGrads) {
         let n = s.logp.len();
-        assert!(s.behaviour.len() == n && s.advantage.len() == n, "one behaviour log-probability and advantage a token");
+        assert!(
+            s.behaviour.len() == n && s.advantage.len() == n,
+            "one behaviour log-probability and advantage a token"
+        );
         let old = if s.old.is_empty() { s.behaviour } else { s.old };
         let mut stats = ObjectiveStats { tokens: n, ..ObjectiveStats::default() };
         let mut grads = SampleGrads { logp: vec![0.0; n], ..SampleGrads::default() };
@@ -187,7 +190,13 @@ impl Objective {
 
     /// -min(rho A, clip(rho) A), times the truncated importance weight. With [`Ratio::Sequence`] all tokens share one
     /// rho, whose derivative by each log-probability is rho / n.
-    fn clipped_surrogate(&self, s: &SampleTokens<'_>, old: &[f32], stats: &mut ObjectiveStats, grads: &mut [f32]) {
+    fn clipped_surrogate(
+        &self,
+        s: &SampleTokens<'_>,
+        old: &[f32],
+        stats: &mut ObjectiveStats,
+        grads: &mut [f32],
+    ) {
         let n = s.logp.len();
         let log_ratio: Vec<f32> = match self.ratio {
             Ratio::Token => s.logp.iter().zip(old).map(|(a, b)| a - b).collect(),

@@ -298,13 +298,18 @@ impl Recipe {
                     return refuse("policy.minibatches must be between 1 and policy.prompts");
                 }
                 if policy.samples == 1 && !policy.advantage.needs_critic() {
-                    return refuse("policy.samples = 1 leaves a group nothing to compare; use at least 2, or gae");
+                    return refuse(
+                        "policy.samples = 1 leaves a group nothing to compare; use at least 2, or gae",
+                    );
                 }
+                policy.reward.check()?;
                 if let Some(problem) = policy.sampling.problem() {
                     return Err(Error::Config(format!("policy.sampling: {problem}")));
                 }
                 if policy.sampling.temperature == 0.0 {
-                    return refuse("policy.sampling.temperature = 0 makes all samples of a group equal; use 1.0");
+                    return refuse(
+                        "policy.sampling.temperature = 0 makes all samples of a group equal; use 1.0",
+                    );
                 }
             }
             _ => {}
@@ -342,4 +347,3 @@ impl Recipe {
         self.eval.max_new_tokens.or(self.policy.as_ref().map(|p| p.max_new_tokens)).unwrap_or(256)
     }
 }
-

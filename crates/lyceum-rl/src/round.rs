@@ -2,25 +2,25 @@
 
 use lyceum_engine::Event;
 use lyceum_env::exam::estimate;
-use lyceum_env::reward::Rewards;
+use lyceum_env::reward::{Answers, Rewards};
 use lyceum_env::rollout::{Plan, Player, rollout};
 use lyceum_env::{Problem, Split, Task};
 use lyceum_run::{Journal, Row};
 use lyceum_stats::Purpose;
 use lyceum_trace::{Boundary, Finish, Trace};
 
+use crate::Result;
 use crate::experience::Sequence;
 use crate::filter::is_mixed;
 use crate::learner::Learner;
 use crate::recipe::{PolicySpec, Recipe};
 use crate::sampler::shuffled;
 use crate::update::{Group, Scored, UpdateReport, update};
-use crate::{Error, Result};
 
 /// The problems of a round. Endless tasks number on; finite ones are visited in a fresh random order every epoch.
 ///
 /// # Errors
-/// [`Error::Env`] when the task has no training problems.
+/// [`Error::Env`](crate::Error::Env) when the task has no training problems.
 pub fn problems(recipe: &Recipe, task: &dyn Task, round: u64, count: usize) -> Result<Vec<Problem>> {
     let first = round * count as u64;
     let indices: Vec<u64> = match task.count(Split::Train)? {
@@ -37,7 +37,7 @@ pub fn problems(recipe: &Recipe, task: &dyn Task, round: u64, count: usize) -> R
 /// Samples and scores the answers of a round: a group of traces for each problem.
 ///
 /// # Errors
-/// [`Error::Engine`] and [`Error::Env`] for faults that concern all problems.
+/// [`Error::Engine`](crate::Error::Engine) and [`Error::Env`](crate::Error::Env) for faults that concern all problems.
 pub fn collect(
     learner: &Learner,
     recipe: &Recipe,
@@ -63,7 +63,7 @@ pub fn collect(
     let player =
         Player { generator: learner.generator(spec.decode_batch), codec: &learner.model.codec, model: &name };
     let mut groups = rollout(&player, task, &problems, &plan, observe)?;
-    score(rewards, &problems, &mut groups, journal, round + 1)?;
+    score(rewards, &mut groups, journal, round + 1)?;
     Ok(groups)
 }
 
@@ -86,7 +86,8 @@ pub fn learn(
         return Ok(row);
     }
     let (policy, reference) = learner.with_reference();
-    let report = update(policy, &reference, &groups, spec, &recipe.optimizer, round, recipe.optimizer_steps())?;
+    let report =
+        update(policy, &reference, &groups, spec, &recipe.optimizer, round, recipe.optimizer_steps())?;
     log_update(&report, &mut row);
     Ok(row)
 }
@@ -123,13 +124,15 @@ fn describe(traces: &[Vec<Trace>], row: &mut Row) {
         all().flat_map(|trace| trace.rewards.keys().map(String::as_str)).collect();
     for name in names {
         let values: Vec<f64> = all().filter_map(|t| t.rewards.get(name)?.value()).collect();
-        row.set(format!("reward/{name}"), values.iter().sum::<f64>() / values.len().max(1) as f64);
+        // Nobody scored it: the mean of nothing is NaN, not 0.
+        row.set(format!("reward/{name}"), values.iter().sum::<f64>() / values.len() as f64);
         let unscored = count - values.len() as f64;
         if unscored > 0.0 {
             row.set(format!("unscored/{name}"), unscored);
         }
     }
-    let mixed = totals.iter().filter(|g| is_mixed(&g.iter().map(|&x| x as f32).collect::<Vec<_>>())).count();
+    let scored = |group: &[f64]| group.iter().filter(|x| !x.is_nan()).map(|&x| x as f32).collect::<Vec<_>>();
+    let mixed = totals.iter().filter(|group| is_mixed(&scored(group))).count();
     row.set("rollout/mixed-groups", mixed as f64 / traces.len().max(1) as f64);
     row.set("rollout/tokens", all().map(|t| t.cost.generated_tokens as f64).sum::<f64>() / count);
     let truncated = all().filter(|t| t.calls.iter().any(|c| c.finish == Some(Finish::Length))).count();
@@ -159,17 +162,23 @@ fn log_update(report: &UpdateReport, row: &mut Row) {
     row.set("optimizer/learning-rate", f64::from(report.learning_rate));
 }
 
-/// Asks the rewards once, and the journal first: a resumed run hears the same answers.
+/// Scores all traces. What a program outside said goes through the journal, so that a resumed run hears it again.
 fn score(
     rewards: &mut Rewards,
-    problems: &[Problem],
     groups: &mut [Vec<Trace>],
     journal: Option<&mut Journal>,
     step: u64,
 ) -> Result<()> {
-    let _ = (problems, journal, step);
-    for group in groups {
-        rewards.score(group);
+    let mut all: Vec<Trace> = groups.iter().flatten().cloned().collect();
+    let answers: Vec<Answers> = match journal {
+        Some(journal) if rewards.asks_outside() => {
+            journal.once(step, "reward.command", || Ok::<_, lyceum_run::Error>(rewards.ask(&all)))?
+        }
+        _ => rewards.ask(&all),
+    };
+    rewards.apply(&mut all, &answers);
+    for (trace, scored) in groups.iter_mut().flatten().zip(all) {
+        *trace = scored;
     }
     Ok(())
 }

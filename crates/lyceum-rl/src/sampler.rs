@@ -1,7 +1,7 @@
 //! Which problems come next.
 
-use rand::seq::SliceRandom;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 /// The problems of draws `first..first + count` when `total` problems are visited in a fresh random order every

@@ -1,10 +1,48 @@
-//! Supervised fine-tuning: one optimiser step on demonstrations.
+//! Supervised fine-tuning: imitate demonstrations.
 
+use lyceum_env::{Problem, Task};
 use lyceum_nn::policy::Policy;
+use lyceum_run::Row;
 
 use crate::experience::{Sequence, micro_batches, pack};
-use crate::recipe::OptimizerSpec;
+use crate::learner::Learner;
+use crate::recipe::{OptimizerSpec, Recipe, SftSpec};
+use crate::round::problems;
 use crate::{Error, Result};
+
+/// One round: a batch of demonstrations, one optimiser step. Returns what is logged of it.
+///
+/// # Errors
+/// [`Error::Data`] for a problem without a demonstration; those of [`step`].
+pub fn round(
+    learner: &mut Learner,
+    recipe: &Recipe,
+    spec: &SftSpec,
+    task: &dyn Task,
+    round: u64,
+) -> Result<Row> {
+    let codec = &learner.model.codec;
+    let demonstration = |problem: &Problem| {
+        let answer = problem.demonstration.as_deref().ok_or_else(|| no_demonstration(problem))?;
+        let encoded = codec.demonstration(&problem.conversation(), answer)?;
+        Ok(Sequence::demonstration(encoded.ids, encoded.trained))
+    };
+    let problems = problems(recipe, task, round, spec.batch)?;
+    let demonstrations: Vec<Sequence> = problems.iter().map(demonstration).collect::<Result<_>>()?;
+    let policy = &mut learner.model.policy;
+    let total = recipe.optimizer_steps();
+    let report = step(policy, &demonstrations, spec.micro_tokens, &recipe.optimizer, round, total)?;
+    let mut row = Row::new(round + 1);
+    row.set("sft/loss", report.loss);
+    row.set("sft/tokens", report.tokens as f64);
+    row.set("optimizer/gradient-norm", report.gradient_norm);
+    row.set("optimizer/learning-rate", f64::from(report.learning_rate));
+    Ok(row)
+}
+
+fn no_demonstration(problem: &Problem) -> Error {
+    Error::Data(format!("problem {} has no demonstration; supervised fine-tuning needs one", problem.id))
+}
 
 /// What a step did, for the log.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -8,13 +8,14 @@ use lyceum_env::exam::{Exam, examine};
 use lyceum_env::reward::Rewards;
 use lyceum_env::rollout::{Plan, Player};
 use lyceum_env::{Problem, Split, Task};
-use lyceum_run::{Alarm, AlarmRule, Checkpoint, Interrupt, Journal, MetricsLog, Progress, Row, RunFolder, read_rows};
+use lyceum_run::{
+    Alarm, AlarmRule, Checkpoint, Interrupt, Journal, MetricsLog, Progress, Row, RunFolder, read_rows,
+};
 use lyceum_stats::{Estimate, Purpose};
 use lyceum_trace::{Trace, Writer};
 
-use crate::experience::Sequence;
 use crate::learner::Learner;
-use crate::recipe::{PrecisionSpec, Recipe, SftSpec};
+use crate::recipe::{PrecisionSpec, Recipe};
 use crate::{Error, Result, round, supervised};
 
 /// How a training run ended.
@@ -79,7 +80,7 @@ impl Training<'_> {
         while done < rounds && !interrupted {
             let begin = Instant::now();
             let mut row = match &self.recipe.sft {
-                Some(sft) => self.imitate(sft, done)?,
+                Some(sft) => supervised::round(&mut self.learner, self.recipe, sft, self.task, done)?,
                 None => self.reinforce(done, &mut journal, &mut traces)?,
             };
             row.set_wall("round/seconds", begin.elapsed().as_secs_f64());
@@ -99,30 +100,6 @@ impl Training<'_> {
         }
         progress.finish();
         Ok(Outcome { rounds: done, interrupted, evals, folder: layout.root().to_path_buf() })
-    }
-
-    /// A round of supervised fine-tuning.
-    fn imitate(&mut self, sft: &SftSpec, done: u64) -> Result<Row> {
-        let problems = round::problems(self.recipe, self.task, done, sft.batch)?;
-        let codec = &self.learner.model.codec;
-        let demonstrations: Vec<Sequence> = problems
-            .iter()
-            .map(|problem| {
-                let answer = problem.demonstration.as_deref().ok_or_else(|| no_demonstration(problem))?;
-                let encoded = codec.demonstration(&problem.conversation(), answer)?;
-                Ok(Sequence::demonstration(encoded.ids, encoded.trained))
-            })
-            .collect::<Result<_>>()?;
-        let total = self.recipe.optimizer_steps();
-        let optimizer = &self.recipe.optimizer;
-        let policy = &mut self.learner.model.policy;
-        let report = supervised::step(policy, &demonstrations, sft.micro_tokens, optimizer, done, total)?;
-        let mut row = Row::new(done + 1);
-        row.set("sft/loss", report.loss);
-        row.set("sft/tokens", report.tokens as f64);
-        row.set("optimizer/gradient-norm", report.gradient_norm);
-        row.set("optimizer/learning-rate", f64::from(report.learning_rate));
-        Ok(row)
     }
 
     /// A round of reinforcement learning.
@@ -195,8 +172,9 @@ impl Training<'_> {
     fn examine(&self, split: Split, step: u64) -> Result<Exam> {
         let recipe = self.recipe;
         let count = self.task.count(split)?.unwrap_or(u64::MAX).min(recipe.eval.limit as u64);
-        let problems: Vec<Problem> =
-            (0..count).map(|i| self.task.problem(split, recipe.seed, i)).collect::<std::result::Result<_, _>>()?;
+        let problems: Vec<Problem> = (0..count)
+            .map(|i| self.task.problem(split, recipe.seed, i))
+            .collect::<std::result::Result<_, _>>()?;
         let batch = recipe.policy.as_ref().map_or(64, |policy| policy.decode_batch);
         let name = format!("{}@step-{step}", self.learner.model.identity.name);
         let player = Player {
@@ -236,10 +214,6 @@ impl Training<'_> {
 /// The component that says whether the final answer is right.
 const CORRECT: &str = "correct";
 
-fn no_demonstration(problem: &Problem) -> Error {
-    Error::Data(format!("problem {} has no demonstration; supervised fine-tuning needs one", problem.id))
-}
-
 /// Keeps a stable share of the traces: the same ones in every run of a recipe.
 fn keeps(trace: &Trace, share: f64) -> bool {
     let hash = trace.id.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
@@ -252,7 +226,8 @@ fn keeps(trace: &Trace, share: f64) -> bool {
 fn summary(row: &Row) -> String {
     let shown = ["sft/loss", "reward/total", "policy/entropy", "optimizer/gradient-norm"];
     let words = shown.iter().filter_map(|name| Some((name, row.metrics.get(*name)?)));
-    let text: Vec<String> =
-        words.map(|(name, value)| format!("{} {value:.3}", name.rsplit('/').next().unwrap_or(name))).collect();
+    let text: Vec<String> = words
+        .map(|(name, value)| format!("{} {value:.3}", name.rsplit('/').next().unwrap_or(name)))
+        .collect();
     text.join("  ")
 }

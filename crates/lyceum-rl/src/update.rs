@@ -78,7 +78,8 @@ pub fn update<P: Policy>(
     let minibatches = spec.minibatches.min(prepared.len()).max(1);
     for epoch in 0..spec.epochs {
         for minibatch in 0..minibatches {
-            let part: Vec<&Vec<Prepared<'_>>> = prepared.iter().skip(minibatch).step_by(minibatches).collect();
+            let part: Vec<&Vec<Prepared<'_>>> =
+                prepared.iter().skip(minibatch).step_by(minibatches).collect();
             policy.zero_grad();
             let stats = accumulate(policy, &part, spec)?;
             if stats.tokens == 0 {
@@ -88,7 +89,8 @@ pub fn update<P: Policy>(
                 let cause = "the loss is not finite; lower optimizer.learning_rate or look at the rewards";
                 return Err(Error::Numeric { step: round, cause: cause.into() });
             }
-            let done = round * (spec.epochs * spec.minibatches) as u64 + (epoch * minibatches + minibatch) as u64;
+            let done =
+                round * (spec.epochs * spec.minibatches) as u64 + (epoch * minibatches + minibatch) as u64;
             report.learning_rate = optimizer.rate(done, total);
             let step = policy.step(&optimizer.adamw(), report.learning_rate, optimizer.clip())?;
             report.gradient_norm += step.gradient_norm;
@@ -110,20 +112,31 @@ fn prepare<'a, P: Policy>(
     groups: &'a [Group],
     spec: &PolicySpec,
 ) -> Result<Vec<Vec<Prepared<'a>>>> {
-    let sequences: Vec<Vec<&Sequence>> = groups.iter().map(|g| g.iter().map(|s| &s.sequence).collect()).collect();
+    let sequences: Vec<Vec<&Sequence>> =
+        groups.iter().map(|g| g.iter().map(|s| &s.sequence).collect()).collect();
     let mut before: Vec<Vec<Before>> = groups.iter().map(|g| vec![Before::default(); g.len()]).collect();
     let values = spec.advantage.needs_critic();
     // With one update a round the behaviour log-probabilities are the current ones: no second forward.
     if values || spec.objective.importance_cap.is_some() {
-        look_up(&sequences, spec, |batch| policy.evaluate(batch), |g, s, stats| {
-            before[g][s].logp = stats.logp;
-            before[g][s].value = stats.value;
-        })?;
+        look_up(
+            &sequences,
+            spec,
+            |batch| policy.evaluate(batch),
+            |g, s, stats| {
+                before[g][s].logp = stats.logp;
+                before[g][s].value = stats.value;
+            },
+        )?;
     }
     if spec.objective.needs_reference() {
-        look_up(&sequences, spec, |batch| reference(policy, batch), |g, s, stats| {
-            before[g][s].reference = stats.logp;
-        })?;
+        look_up(
+            &sequences,
+            spec,
+            |batch| reference(policy, batch),
+            |g, s, stats| {
+                before[g][s].reference = stats.logp;
+            },
+        )?;
     }
     let rewards: Vec<Vec<Vec<f32>>> = groups
         .iter()
@@ -176,13 +189,19 @@ fn look_up(
 }
 
 /// Gradient of one optimiser step, accumulated over micro-batches.
-fn accumulate<P: Policy>(policy: &mut P, part: &[&Vec<Prepared<'_>>], spec: &PolicySpec) -> Result<ObjectiveStats> {
+fn accumulate<P: Policy>(
+    policy: &mut P,
+    part: &[&Vec<Prepared<'_>>],
+    spec: &PolicySpec,
+) -> Result<ObjectiveStats> {
     let groups: Vec<Vec<&Sequence>> = part.iter().map(|g| g.iter().map(|s| s.sequence).collect()).collect();
     let lengths: Vec<usize> = groups.iter().flatten().map(|s| s.trained.len()).filter(|&n| n > 0).collect();
     let mut weights = token_weights(spec.denominator, &lengths, spec.max_new_tokens).into_iter();
     let weights: Vec<Vec<f32>> = groups
         .iter()
-        .map(|g| g.iter().map(|s| if s.trained.is_empty() { 0.0 } else { weights.next().unwrap_or(0.0) }).collect())
+        .map(|g| {
+            g.iter().map(|s| if s.trained.is_empty() { 0.0 } else { weights.next().unwrap_or(0.0) }).collect()
+        })
         .collect();
     let mut total = ObjectiveStats::default();
     for pieces in micro_batches(&groups, spec.micro_tokens) {

@@ -36,7 +36,8 @@ fn group_advantages() {
     let golden = golden();
     let scored = &golden["advantages"]["scored"];
     let rewards = row(&scored["rewards"]);
-    let of = |estimate: fn(&[f32]) -> Vec<f32>| -> Vec<f32> { rewards.chunks(4).flat_map(estimate).collect() };
+    let of =
+        |estimate: fn(&[f32]) -> Vec<f32>| -> Vec<f32> { rewards.chunks(4).flat_map(estimate).collect() };
     assert_close(&of(|g| group_relative(g, Scale::Std)), &row(&scored["grpo_std"]), "std");
     assert_close(&of(|g| group_relative(g, Scale::None)), &row(&scored["grpo_mean_only"]), "mean only");
     assert_close(&of(leave_one_out), &row(&scored["rloo"]), "rloo");
@@ -46,7 +47,8 @@ fn group_advantages() {
 fn generalised_advantages() {
     let golden = golden();
     let golden = &golden["gae"];
-    let (gamma, lambda) = (golden["gamma"].as_f64().unwrap() as f32, golden["lambda"].as_f64().unwrap() as f32);
+    let (gamma, lambda) =
+        (golden["gamma"].as_f64().unwrap() as f32, golden["lambda"].as_f64().unwrap() as f32);
     let case = &golden["right_padded"];
     let masks = rows(&case["mask"]);
     let mut all = Vec::new();
@@ -102,7 +104,11 @@ fn objective(spec: &Value) -> Option<Objective> {
         ratio,
         clip_low: number("clip_low").unwrap(),
         clip_high: number("clip_high").unwrap(),
-        kl: kl.map(|kind| KlPenalty { kind, coefficient: number("kl_coefficient").unwrap(), place: KlPlace::Loss }),
+        kl: kl.map(|kind| KlPenalty {
+            kind,
+            coefficient: number("kl_coefficient").unwrap(),
+            place: KlPlace::Loss,
+        }),
         entropy: number("entropy_coefficient").unwrap(),
         importance_cap,
         ..Objective::default()
@@ -161,7 +167,11 @@ fn policy_losses_and_gradients() {
         }
         let expected = case["loss"].as_f64().unwrap();
         let error = (stats.loss - expected).abs();
-        assert!(!one_denominator || error < 1e-5 * (1.0 + expected.abs()), "{name}: {} is not {expected}", stats.loss);
+        assert!(
+            !one_denominator || error < 1e-5 * (1.0 + expected.abs()),
+            "{name}: {} is not {expected}",
+            stats.loss
+        );
         checked += 1;
     }
     assert!(checked >= 17, "only {checked} golden cases apply");

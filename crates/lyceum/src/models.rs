@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use lyceum_engine::{Model, ModelRequest};
 use lyceum_nn::decoder::{Options, Training};
+use lyceum_rl::learner::weights_of;
 
 use crate::cli::{ModelArgs, PrecisionArg, SamplingArgs};
-use crate::commands::train::weights_of;
 use crate::session::Session;
 
 /// Loads a model for use, not training. A run stands for its best weights.

@@ -58,7 +58,8 @@ impl Session {
             Event::Begin { what, from, total } => {
                 eprintln!("fetching {what} from {from}");
                 let style = indicatif::ProgressStyle::with_template("{bytes}/{total_bytes} {bar:30} {eta}");
-                let shown = total.map_or_else(indicatif::ProgressBar::new_spinner, indicatif::ProgressBar::new);
+                let shown =
+                    total.map_or_else(indicatif::ProgressBar::new_spinner, indicatif::ProgressBar::new);
                 *bar.borrow_mut() = Some(style.map(|style| shown.clone().with_style(style)).unwrap_or(shown));
             }
             Event::Bytes(bytes) => {

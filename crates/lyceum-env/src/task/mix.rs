@@ -48,12 +48,15 @@ impl MixTask {
         Ok(Self { tasks, splits })
     }
 
-    /// The task that a problem is of: problem ids begin with their task's name.
+    /// The task that a problem is of: [`owned`] put its number before the problem's id.
     fn owner(&self, problem: &Problem) -> &dyn Task {
-        let name = problem.id.split('/').next().unwrap_or_default();
-        let found = self.tasks.iter().find(|task| task.name() == name);
-        found.unwrap_or(&self.tasks[0]).as_ref()
+        let number = problem.id.split_once('@').and_then(|(number, _)| number.parse::<usize>().ok());
+        number.and_then(|number| self.tasks.get(number)).unwrap_or(&self.tasks[0]).as_ref()
     }
+}
+
+fn owned(number: usize, problem: Problem) -> Problem {
+    Problem { id: format!("{number}@{}", problem.id), ..problem }
 }
 
 impl Task for MixTask {
@@ -82,13 +85,14 @@ impl Task for MixTask {
             return Err(no_split(NAME, split, &self.splits));
         }
         let mut rest = index;
-        for task in &self.tasks {
+        for (number, task) in self.tasks.iter().enumerate() {
             match task.count(split)? {
                 None => {
                     let turn = (index % self.tasks.len() as u64) as usize;
-                    return self.tasks[turn].problem(split, seed, index / self.tasks.len() as u64);
+                    let problem = self.tasks[turn].problem(split, seed, index / self.tasks.len() as u64)?;
+                    return Ok(owned(turn, problem));
                 }
-                Some(count) if rest < count => return task.problem(split, seed, rest),
+                Some(count) if rest < count => return Ok(owned(number, task.problem(split, seed, rest)?)),
                 Some(count) => rest -= count,
             }
         }

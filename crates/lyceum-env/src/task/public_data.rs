@@ -17,7 +17,7 @@ const REMEDY: &str = "fetch the data set again (`lyceum data pull`), or point LY
 
 /// Grade-school word problems: its own train and test rows.
 pub fn gsm8k(options: Map<String, Value>) -> Result<QuestionTask> {
-    let folder = lyceum_hub::data::path("gsm8k")?;
+    let folder = lyceum_hub::data::pull("gsm8k", &lyceum_hub::Silent)?;
     let rows = |file: &str| -> Result<Vec<Question>> {
         let rows: Vec<Gsm8k> = read_lines(&folder.join(file))?;
         let question = |(index, row): (usize, Gsm8k)| {
@@ -40,7 +40,7 @@ pub fn gsm8k(options: Map<String, Value>) -> Result<QuestionTask> {
 /// One- to three-step word problems, four files pooled. It has no split of its own: rows are parted by the hash of
 /// their text with numbers masked, so that a template is on one side only.
 pub fn mawps(options: Map<String, Value>) -> Result<QuestionTask> {
-    let folder = lyceum_hub::data::path("mawps")?;
+    let folder = lyceum_hub::data::pull("mawps", &lyceum_hub::Silent)?;
     let mut splits = vec![(Split::Train, Vec::new()), (Split::Heldout, Vec::new())];
     for name in ["addsub", "multiarith", "singleeq", "singleop"] {
         let rows: Vec<Mawps> = read_lines(&folder.join(format!("{name}.jsonl")))?;
@@ -63,7 +63,7 @@ pub fn mawps(options: Map<String, Value>) -> Result<QuestionTask> {
 /// Word problems varied to catch shortcuts. It has no split of its own: rows are parted by the hash of the body with
 /// numbers masked, so that all questions on one story are on one side.
 pub fn svamp(options: Map<String, Value>) -> Result<QuestionTask> {
-    let folder = lyceum_hub::data::path("svamp")?;
+    let folder = lyceum_hub::data::pull("svamp", &lyceum_hub::Silent)?;
     let rows: Vec<Svamp> = read_lines(&folder.join("test.jsonl"))?;
     let mut splits = vec![(Split::Train, Vec::new()), (Split::Heldout, Vec::new())];
     for row in rows {
@@ -87,7 +87,7 @@ pub fn svamp(options: Map<String, Value>) -> Result<QuestionTask> {
 
 /// Competition problems with their solutions; held-out rows only.
 pub fn math500(options: Map<String, Value>) -> Result<QuestionTask> {
-    let folder = lyceum_hub::data::path("math500")?;
+    let folder = lyceum_hub::data::pull("math500", &lyceum_hub::Silent)?;
     let rows: Vec<Math> = read_lines(&folder.join("test.jsonl"))?;
     let question = |row: Math| Question {
         id: row.unique_id,

@@ -9,6 +9,7 @@ use lyceum_env::Split;
 use lyceum_env::exam::{Exam, examine};
 use lyceum_env::rollout::{Plan, Player};
 use lyceum_env::task::{self, Task};
+use lyceum_rl::learner::weights_of;
 use lyceum_rl::recipe::Recipe;
 use lyceum_run::Interrupt;
 use lyceum_stats::{Estimate, Purpose};
@@ -68,12 +69,14 @@ pub fn run(session: &Session, arguments: &DemoArgs) -> Result<()> {
     let sft_sets = sets([quick("sft.steps", 30), quick("eval.limit", 20), None]);
     let sft_recipe = lyceum_run::Recipe::<Recipe>::parse(SFT, Path::new("demo-sft.toml"), &sft_sets)?;
     let task = task::open(&sft_recipe.value.task)?;
-    session.say("Lyceum teaches a model arithmetic, from random weights. Every answer is checked by a program.");
+    session
+        .say("Lyceum teaches a model arithmetic, from random weights. Every answer is checked by a program.");
     let examined = if arguments.quick { 50 } else { EXAMINED };
     let seed = arguments.seed;
     let preset = sft_recipe.value.model.name.clone();
     let tokens = sft_recipe.value.eval_tokens();
-    let exam_of = |name: &'static str, model: &str| stage(session, name, model, task.as_ref(), seed, examined, tokens);
+    let exam_of =
+        |name: &'static str, model: &str| stage(session, name, model, task.as_ref(), seed, examined, tokens);
     let untrained = exam_of("untrained", &preset)?;
     show(session, &untrained);
 
@@ -84,9 +87,10 @@ pub fn run(session: &Session, arguments: &DemoArgs) -> Result<()> {
     show(session, &taught);
 
     session.say("\n2. Reinforcement learning: it tries, and what led to right answers becomes more likely.");
-    let weights = train::weights_of(&sft)?.context("supervised fine-tuning left no weights")?;
+    let weights = weights_of(&sft)?.context("supervised fine-tuning left no weights")?;
     let name = toml_string(&weights.to_string_lossy());
-    let rl_sets = sets([quick("policy.updates", 3), quick("eval.limit", 20), Some(format!("model.name={name}"))]);
+    let rl_sets =
+        sets([quick("policy.updates", 3), quick("eval.limit", 20), Some(format!("model.name={name}"))]);
     let rl_recipe = lyceum_run::Recipe::<Recipe>::parse(RL, Path::new("demo-rl.toml"), &rl_sets)?;
     let outcome = train::start(session, rl_recipe, Some(&rl), None, interrupt)?;
     anyhow::ensure!(!outcome.interrupted, "stopped; continue with: lyceum train --resume {}", rl.display());
@@ -189,7 +193,8 @@ fn print(report: &Report) {
     for (old, new) in before.examples.iter().zip(&after.examples).take(2) {
         println!("\nproblem  {}   (answer {})", old.problem, old.answer);
         let mark = |example: &Example| if example.correct { "right" } else { "wrong" };
-        let (left, right): (Vec<&str>, Vec<&str>) = (old.solution.lines().collect(), new.solution.lines().collect());
+        let (left, right): (Vec<&str>, Vec<&str>) =
+            (old.solution.lines().collect(), new.solution.lines().collect());
         println!("  {:<28} after RL: {}", format!("after SFT: {}", mark(old)), mark(new));
         for line in 0..left.len().max(right.len()) {
             let part = |lines: &[&str]| lines.get(line).copied().unwrap_or_default().to_owned();
@@ -198,6 +203,11 @@ fn print(report: &Report) {
     }
     println!("\nLook closer, or go on:");
     println!("  lyceum view {}", report.runs["rl"].display());
-    println!("  lyceum chat {}            (write a problem such as  37 +5 *3 -41)", report.runs["rl"].display());
-    println!("  lyceum train recipes/grpo-word-problems.toml   reinforcement learning on a real language model");
+    println!(
+        "  lyceum chat {}            (write a problem such as  37 +5 *3 -41)",
+        report.runs["rl"].display()
+    );
+    println!(
+        "  lyceum train recipes/grpo-word-problems.toml   reinforcement learning on a real language model"
+    );
 }

@@ -1,6 +1,81 @@
-//! PLACEHOLDER
+//! `lyceum train --dry-run`: the resolved recipe, the memory it takes and the time.
+//!
+//! Both are measured, not guessed: the run's first rounds are done in memory, nothing is written.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use lyceum_env::reward::Rewards;
+use lyceum_env::task;
+use lyceum_rl::learner::Learner;
+use lyceum_rl::recipe::Recipe;
+use lyceum_rl::{round, supervised};
+
+use crate::commands::bench::peak_memory;
 use crate::session::Session;
-/// x
-pub fn run(_: &Session, _: &lyceum_run::Recipe<lyceum_rl::Recipe>) -> anyhow::Result<()> {
-    anyhow::bail!("not yet")
+
+/// Rounds that are timed, after one that is not.
+const TIMED: u64 = 2;
+
+/// Prints the plan.
+pub fn run(session: &Session, recipe: &lyceum_run::Recipe<Recipe>) -> Result<()> {
+    let text = recipe.to_toml()?;
+    let recipe = &recipe.value;
+    let task = task::open(&recipe.task)?;
+    let mut learner = Learner::load(recipe, &session.pool()?, &session.downloads())?;
+    let weights = learner.model.policy.decoder().bytes();
+    session.say(&format!("trying {} rounds to measure memory and time", TIMED + 1));
+    let reward = recipe.policy.as_ref().map(|policy| policy.reward.clone()).unwrap_or_default();
+    let mut rewards = Rewards::open(&reward);
+    let mut one = |number: u64| -> Result<()> {
+        match (&recipe.sft, &recipe.policy) {
+            (Some(sft), _) => {
+                supervised::round(&mut learner, recipe, sft, task.as_ref(), number)?;
+            }
+            (None, Some(policy)) => {
+                let groups = round::collect(
+                    &learner,
+                    recipe,
+                    policy,
+                    task.as_ref(),
+                    &mut rewards,
+                    None,
+                    number,
+                    &mut |_| {},
+                )?;
+                round::learn(&mut learner, recipe, policy, &groups, number)?;
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    };
+    one(0)?;
+    let begin = Instant::now();
+    for number in 1..=TIMED {
+        one(number)?;
+    }
+    let round = begin.elapsed().as_secs_f64() / TIMED as f64;
+    let rounds = recipe.rounds();
+    let minutes = round * rounds as f64 / 60.0;
+    let peak = peak_memory();
+    if session.json {
+        return session.print_json(&serde_json::json!({
+            "recipe": text, "rounds": rounds, "seconds_per_round": round, "minutes": minutes,
+            "peak_bytes": peak, "weight_bytes": weights,
+        }));
+    }
+    print!("{text}");
+    println!(
+        "\nmemory   {:.2} GB at most, of which weights {:.2} GB",
+        gigabytes(peak as usize),
+        gigabytes(weights)
+    );
+    println!(
+        "time     {minutes:.1} minutes for {rounds} rounds of {round:.2} s, evaluations and checkpoints apart"
+    );
+    Ok(())
+}
+
+fn gigabytes(bytes: usize) -> f64 {
+    bytes as f64 / 1e9
 }

@@ -64,7 +64,8 @@ pub fn run(session: &Session, arguments: &EvalArgs) -> Result<()> {
         (Some(count), limit) => count.min(limit.unwrap_or(usize::MAX) as u64),
         (None, limit) => limit.unwrap_or(200) as u64,
     };
-    let problems = (0..count).map(|index| task.problem(split, seed, index)).collect::<Result<Vec<Problem>, _>>()?;
+    let problems =
+        (0..count).map(|index| task.problem(split, seed, index)).collect::<Result<Vec<Problem>, _>>()?;
     let mut sampling = arguments.sampling.sampling()?;
     if arguments.samples > 1 && sampling.temperature == 0.0 {
         sampling.temperature = 1.0;
@@ -144,7 +145,8 @@ fn pass_at_k(items: &[Item], samples: usize) -> BTreeMap<usize, Estimate> {
         let per_problem: Vec<Vec<f64>> = items
             .iter()
             .map(|item| {
-                let right = item.scores.iter().filter(|s| s.get(CORRECT).copied().flatten() == Some(1.0)).count();
+                let right =
+                    item.scores.iter().filter(|s| s.get(CORRECT).copied().flatten() == Some(1.0)).count();
                 vec![at_least_one(item.scores.len(), right, k)]
             })
             .collect();
@@ -164,7 +166,10 @@ fn at_least_one(n: usize, c: usize, k: usize) -> f64 {
 const CORRECT: &str = "correct";
 
 fn print(report: &Report) {
-    println!("{} on {} ({}), {} answer(s) a problem", report.model, report.task.name, report.split, report.samples);
+    println!(
+        "{} on {} ({}), {} answer(s) a problem",
+        report.model, report.task.name, report.split, report.samples
+    );
     for (name, estimate) in &report.components {
         println!("{name:<14} {estimate}");
     }
@@ -177,7 +182,11 @@ fn print(report: &Report) {
 fn diff(session: &Session, a: &Path, b: &Path) -> Result<()> {
     let (first, second) = (read(a)?, read(b)?);
     if first.task != second.task || first.split != second.split {
-        bail!("{} and {} are of different tasks, options or splits: nothing is paired", a.display(), b.display());
+        bail!(
+            "{} and {} are of different tasks, options or splits: nothing is paired",
+            a.display(),
+            b.display()
+        );
     }
     let mut rows = Vec::new();
     for name in first.components.keys().filter(|name| second.components.contains_key(*name)) {
@@ -187,10 +196,17 @@ fn diff(session: &Session, a: &Path, b: &Path) -> Result<()> {
         let (ours, theirs) = (of(&first), of(&second));
         let pairs: Vec<Vec<(f64, f64)>> =
             theirs.iter().filter_map(|(id, &theirs)| Some(vec![(theirs, *ours.get(id)?)])).collect();
-        let only = |won: fn(&(f64, f64)) -> bool| pairs.iter().flatten().filter(|pair| won(pair)).count() as u64;
+        let only =
+            |won: fn(&(f64, f64)) -> bool| pairs.iter().flatten().filter(|pair| won(pair)).count() as u64;
         let binary = pairs.iter().flatten().all(|&(x, y)| [0.0, 1.0].contains(&x) && [0.0, 1.0].contains(&y));
         let p = binary.then(|| mcnemar_exact(only(|p| p.0 > p.1), only(|p| p.0 < p.1)));
-        rows.push((name, first.components[name], second.components[name], Bootstrap::default().difference(&pairs), p));
+        rows.push((
+            name,
+            first.components[name],
+            second.components[name],
+            Bootstrap::default().difference(&pairs),
+            p,
+        ));
     }
     if session.json {
         let rows: Vec<_> = rows
@@ -213,7 +229,8 @@ fn diff(session: &Session, a: &Path, b: &Path) -> Result<()> {
 }
 
 fn mean_score(item: &Item, name: &str) -> f64 {
-    let values: Vec<f64> = item.scores.iter().filter_map(|scores| scores.get(name).copied().flatten()).collect();
+    let values: Vec<f64> =
+        item.scores.iter().filter_map(|scores| scores.get(name).copied().flatten()).collect();
     values.iter().sum::<f64>() / values.len() as f64
 }
 

@@ -36,7 +36,9 @@ struct Answer<'a> {
 /// Completes a prompt or a file of prompts.
 pub fn run(session: &Session, arguments: &GenerateArgs) -> Result<()> {
     let prompts = match (&arguments.prompt, &arguments.prompts) {
-        (Some(text), _) => vec![Prompt { prompt: Some(text.clone()), messages: None, rest: Default::default() }],
+        (Some(text), _) => {
+            vec![Prompt { prompt: Some(text.clone()), messages: None, rest: Default::default() }]
+        }
         (None, Some(path)) => read_prompts(path)?,
         (None, None) => bail!("give a prompt, or --prompts FILE.jsonl"),
     };
@@ -136,7 +138,11 @@ fn read_prompts(path: &Path) -> Result<Vec<Prompt>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let prompts = lines.map(|(number, line)| {
         let parsed: Prompt = serde_json::from_str(line).with_context(|| {
-            format!("{}:{}: a line is {{\"prompt\": ...}} or {{\"messages\": [...]}}", path.display(), number + 1)
+            format!(
+                "{}:{}: a line is {{\"prompt\": ...}} or {{\"messages\": [...]}}",
+                path.display(),
+                number + 1
+            )
         })?;
         anyhow::ensure!(
             parsed.prompt.is_some() || parsed.messages.is_some(),

@@ -1,14 +1,14 @@
 //! One file a command.
 
-pub mod demo;
-pub mod train;
-pub mod rollout;
-pub mod chat;
-pub mod generate;
-pub mod eval;
-pub mod task;
-pub mod model;
-pub mod data;
-pub mod view;
 pub mod bench;
+pub mod chat;
+pub mod data;
+pub mod demo;
 pub mod dry_run;
+pub mod eval;
+pub mod generate;
+pub mod model;
+pub mod rollout;
+pub mod task;
+pub mod train;
+pub mod view;

@@ -83,7 +83,11 @@ fn convert(
         PrecisionArg::Bf16 => Dtype::Bf16,
     };
     write_folder(out, decoder.config(), &named, dtype)?;
-    model.codec.tokenizer().save(out).with_context(|| format!("writing the tokenizer to {}", out.display()))?;
+    model
+        .codec
+        .tokenizer()
+        .save(out)
+        .with_context(|| format!("writing the tokenizer to {}", out.display()))?;
     session.say(&format!("{} written to {}", model.identity.name, out.display()));
     Ok(())
 }

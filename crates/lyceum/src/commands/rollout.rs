@@ -15,7 +15,8 @@ use crate::session::Session;
 pub fn run(session: &Session, arguments: &RolloutArgs) -> Result<()> {
     let recipe = lyceum_run::Recipe::<Recipe>::load(&arguments.recipe, &arguments.set)?.value;
     recipe.validate()?;
-    let spec = recipe.policy.as_ref().context("the recipe has no table [policy]: there is nothing to roll out")?;
+    let spec =
+        recipe.policy.as_ref().context("the recipe has no table [policy]: there is nothing to roll out")?;
     let task = task::open(&recipe.task)?;
     let mut rewards = Rewards::open(&spec.reward);
     let pool = session.pool()?;
@@ -33,7 +34,8 @@ pub fn run(session: &Session, arguments: &RolloutArgs) -> Result<()> {
     }
     let mean = sum / count.max(1) as f64;
     if session.json {
-        return session.print_json(&serde_json::json!({"traces": count, "mean_reward": mean, "out": arguments.out}));
+        return session
+            .print_json(&serde_json::json!({"traces": count, "mean_reward": mean, "out": arguments.out}));
     }
     println!("{count} traces, mean reward {mean:.3}, in {}", arguments.out.display());
     Ok(())

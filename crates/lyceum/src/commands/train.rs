@@ -1,6 +1,6 @@
 //! `lyceum train`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use lyceum_env::reward::Rewards;
@@ -95,7 +95,7 @@ fn train(
     };
     let outcome = training.run(checkpoint);
     // The report is worth most when something went wrong.
-    crate::commands::view::write_report(&layout)?;
+    lyceum_run::write_report(&layout)?;
     Ok(outcome?)
 }
 
@@ -142,15 +142,4 @@ fn report(session: &Session, outcome: &Outcome) -> Result<()> {
     println!("look:      lyceum view {folder}");
     println!("report:    {}", Layout::new(&outcome.folder).report().display());
     Ok(())
-}
-
-/// The weights of a run as other commands load them: those of the best checkpoint, or of the newest.
-pub fn weights_of(run: &Path) -> Result<Option<PathBuf>> {
-    let Ok(layout) = Layout::existing(run) else { return Ok(None) };
-    let best = layout.checkpoints().join("best");
-    let newest = layout.checkpoint_steps()?.last().map(|step| layout.checkpoint(*step));
-    let candidates = std::iter::once(best).chain(newest);
-    let folders = candidates
-        .flat_map(|checkpoint| [lyceum_rl::learner::MODEL, lyceum_rl::learner::ADAPTER].map(|n| checkpoint.join(n)));
-    Ok(folders.into_iter().find(|folder| folder.is_dir()))
 }

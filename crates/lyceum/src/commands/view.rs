@@ -12,8 +12,14 @@ pub fn run(session: &Session, arguments: &ViewArgs) -> Result<()> {
     let report = lyceum_run::write_report(&layout)?;
     if session.json {
         let rows = lyceum_run::read_rows(&layout.metrics())?;
-        return session.print_json(&serde_json::json!({"run": layout.root(), "report": report, "metrics": rows}));
+        return session
+            .print_json(&serde_json::json!({"run": layout.root(), "report": report, "metrics": rows}));
     }
-    print!("{}", lyceum_run::view(&layout)?);
+    print!("{}", lyceum_run::view(&layout, width())?);
     Ok(())
+}
+
+/// Columns of the terminal, or a usual number of them.
+fn width() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
 }
