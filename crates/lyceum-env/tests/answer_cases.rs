@@ -1,5 +1,13 @@
 //! The checker against the table of hard cases, and properties that hold for any text.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test fails by panicking"
+)]
+
 use lyceum_env::answer::{Budget, Rules, Undecided, Verdict, equivalent};
 use proptest::prelude::*;
 

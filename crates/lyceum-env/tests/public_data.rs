@@ -1,5 +1,13 @@
 //! The data tasks over the real data sets. They need a folder of data: set LYCEUM_DATA and run with `--ignored`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::HashSet;
 
 use lyceum_env::Split;

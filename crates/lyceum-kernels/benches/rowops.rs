@@ -128,7 +128,7 @@ fn layers(c: &mut Criterion) {
 
     let (mut gate_up, mut product) = (noise(2 * ROWS * FEED), noise(ROWS * FEED));
     measure(c, "swiglu/forward", floats(3 * product.len()), |pool| {
-        swiglu(pool, FEED, &gate_up, &mut product)
+        swiglu(pool, FEED, &gate_up, &mut product);
     });
     measure(c, "swiglu/backward", floats(5 * product.len()), |pool| {
         swiglu_backward(pool, FEED, &mut gate_up, &product);

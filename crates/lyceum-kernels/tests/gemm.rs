@@ -1,5 +1,13 @@
 //! Products against a triple loop, at every level of this machine, and what must hold bit for bit.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test fails by panicking"
+)]
+
 use lyceum_kernels::{Level, Mat, Packed, Pool, Precision, bf16, gemm, gemm_packed};
 use proptest::prelude::*;
 

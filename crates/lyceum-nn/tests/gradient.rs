@@ -1,5 +1,13 @@
 //! The hand-written backward against finite differences, and the ways of computing it against each other.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test fails by panicking"
+)]
+
 mod models;
 
 use lyceum_nn::decoder::{KernelPolicy, Options, Training};
@@ -123,7 +131,7 @@ fn ways_of_computing_agree() {
         let mut policy = model(family, true, plain.clone());
         let batch = tree();
         let reference = gradient(&mut policy, &batch);
-        let mut check = |what: &str, options: Options, bound: f32| {
+        let check = |what: &str, options: Options, bound: f32| {
             let mut other = model(family, true, options);
             let other = gradient(&mut other, &batch);
             let worst = difference(&policy, &reference, &other);

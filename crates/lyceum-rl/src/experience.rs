@@ -100,13 +100,14 @@ pub fn pack(groups: &[Vec<&Sequence>], temperature: f32) -> Result<Batch> {
     Ok(batch)
 }
 
+/// Sequences computed at once: groups, or parts of groups, as lists of (group, sequence) indices.
+pub type MicroBatch = Vec<Vec<(usize, usize)>>;
+
 /// Cuts groups into micro-batches of at most `budget` rows each, longest sequences first so that the largest
 /// micro-batch comes when memory is freshest. A group larger than the budget is split; each part pays for the prompt
 /// again. A single sequence longer than the budget gets a micro-batch of its own.
-///
-/// Returns for every micro-batch its groups as lists of (group, sequence) indices.
 #[must_use]
-pub fn micro_batches(groups: &[Vec<&Sequence>], budget: usize) -> Vec<Vec<Vec<(usize, usize)>>> {
+pub fn micro_batches(groups: &[Vec<&Sequence>], budget: usize) -> Vec<MicroBatch> {
     let mut pieces: Vec<(usize, Vec<(usize, usize)>)> = Vec::new();
     for (g, group) in groups.iter().enumerate() {
         let prompt = common_prompt(group);
@@ -126,7 +127,7 @@ pub fn micro_batches(groups: &[Vec<&Sequence>], budget: usize) -> Vec<Vec<Vec<(u
         }
     }
     pieces.sort_by_key(|piece| std::cmp::Reverse(piece.0));
-    let mut batches: Vec<(usize, Vec<Vec<(usize, usize)>>)> = Vec::new();
+    let mut batches: Vec<(usize, MicroBatch)> = Vec::new();
     for (rows, piece) in pieces {
         match batches.iter_mut().find(|batch| batch.0 + rows <= budget) {
             Some(batch) => {

@@ -167,10 +167,10 @@ impl Objective {
         match self.form {
             Form::Clip => self.clipped_surrogate(s, old, &mut stats, &mut grads.logp),
             Form::WeightedLikelihood => {
-                for t in 0..n {
+                for (t, grad) in grads.logp.iter_mut().enumerate() {
                     stats.loss -= f64::from(s.weight * s.advantage[t] * s.logp[t]);
                     stats.ratio += f64::from((s.logp[t] - old[t]).exp());
-                    grads.logp[t] = -s.weight * s.advantage[t];
+                    *grad = -s.weight * s.advantage[t];
                 }
             }
         }

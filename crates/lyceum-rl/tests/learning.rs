@@ -1,5 +1,13 @@
 //! Learning from scratch: the loops as recipes run them must reach a bar, not only run.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test fails by panicking"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

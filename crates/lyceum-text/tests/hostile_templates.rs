@@ -1,5 +1,13 @@
 //! A template is foreign code: whatever it says, it ends soon, as text or as an error that names the line.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test fails by panicking"
+)]
+
 use std::time::{Duration, Instant};
 
 use lyceum_text::{ChatTemplate, Error, Message, RenderOptions};

@@ -1,5 +1,13 @@
 //! Any consistent trace survives a file; any bytes survive the parser.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test fails by panicking"
+)]
+
 use std::path::Path;
 
 use lyceum_trace::{

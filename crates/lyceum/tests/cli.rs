@@ -1,5 +1,13 @@
 //! The program from outside: what it refuses, what survives a kill, what two runs have in common.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test fails by panicking"
+)]
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -31,7 +31,7 @@ impl Store {
         match self {
             Self::F32(data) => {
                 pool.split(&mut data[range], 1, |at, part| {
-                    part.copy_from_slice(&values[at..at + part.len()])
+                    part.copy_from_slice(&values[at..at + part.len()]);
                 });
             }
             Self::Bf16(data) => to_bf16(pool, values, &mut data[range]),

@@ -91,6 +91,7 @@ pub fn places(policy: &KernelPolicy) -> Vec<(String, Range<usize>)> {
 }
 
 /// Replaces the flat vector of trainable parameters.
+#[allow(clippy::needless_pass_by_value, reason = "callers make the values for this call")]
 pub fn load(policy: &mut KernelPolicy, values: Vec<f32>) {
     let places = places(policy);
     let tensors: Vec<NamedTensor<'_>> = places

@@ -99,22 +99,22 @@ fn train(
     Ok(outcome?)
 }
 
-/// Rounds of groups from a trace file: traces of one step and problem are a group.
+/// Rounds of groups from a trace file: neighbours of one step are a round, traces of one problem in it a group.
 fn recorded(path: &Path) -> Result<Vec<Vec<Vec<Trace>>>> {
-    let mut rounds: Vec<(Option<u64>, Vec<(String, Vec<Trace>)>)> = Vec::new();
+    let mut rounds: Vec<Vec<Vec<Trace>>> = Vec::new();
+    let mut step = None;
     for trace in lyceum_trace::Reader::open(path)? {
         let trace = trace?;
-        if rounds.last().is_none_or(|round| round.0 != trace.step) {
-            rounds.push((trace.step, Vec::new()));
+        if rounds.is_empty() || step != trace.step {
+            step = trace.step;
+            rounds.push(Vec::new());
         }
-        let Some((_, groups)) = rounds.last_mut() else { continue };
-        match groups.iter_mut().find(|group| group.0 == trace.problem.id) {
-            Some((_, group)) => group.push(trace),
-            None => groups.push((trace.problem.id.clone(), vec![trace])),
+        let Some(round) = rounds.last_mut() else { continue };
+        match round.iter_mut().find(|group| group[0].problem.id == trace.problem.id) {
+            Some(group) => group.push(trace),
+            None => round.push(vec![trace]),
         }
     }
-    let rounds: Vec<Vec<Vec<Trace>>> =
-        rounds.into_iter().map(|(_, groups)| groups.into_iter().map(|(_, group)| group).collect()).collect();
     anyhow::ensure!(!rounds.is_empty(), "{} holds no trace; make some with `lyceum rollout`", path.display());
     Ok(rounds)
 }

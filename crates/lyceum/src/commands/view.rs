@@ -1,7 +1,7 @@
 //! `lyceum view`.
 
 use anyhow::Result;
-use lyceum_run::{Layout, RunSummary};
+use lyceum_run::Layout;
 
 use crate::cli::ViewArgs;
 use crate::session::Session;
