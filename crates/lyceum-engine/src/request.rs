@@ -88,3 +88,40 @@ impl Completion {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(samples: u64) -> Request {
+        Request {
+            prompt: vec![1],
+            samples: (0..samples).map(|sample| Draw { seed: 1, step: 1, prompt: 0, sample }).collect(),
+            purpose: Purpose::Tokens,
+            sampling: Sampling::default(),
+            stop: Stop::default(),
+            choices: None,
+        }
+    }
+
+    #[test]
+    fn a_position_sees_the_same_number_whatever_was_drawn_before() {
+        let request = request(2);
+        let mut stream = request.samples[1].rng(request.purpose);
+        for position in 0..200 {
+            assert_eq!(request.uniform(1, position), stream.random::<f64>(), "position {position}");
+        }
+    }
+
+    #[test]
+    fn a_groups_numbers_are_uniform_at_every_position() {
+        let request = request(2_000);
+        for position in [0, 1, 4, 9, 31, 32, 40] {
+            let mut tenths = [0; 10];
+            for sample in 0..2_000 {
+                tenths[(10.0 * request.uniform(sample, position)) as usize] += 1;
+            }
+            assert!(tenths.iter().all(|n| (140..260).contains(n)), "position {position}: {tenths:?}");
+        }
+    }
+}

@@ -97,7 +97,7 @@ pub struct TrainArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Continue this run from its last checkpoint.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "set", "out"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "set", "out", "from_traces", "dry_run"])]
     pub resume: Option<PathBuf>,
     /// Run folder to write; `runs/<recipe name>-<n>` when absent.
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! What every command works with: threads, output, downloads.
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -85,8 +86,12 @@ impl Session {
 
     /// Prints a value as one JSON document on stdout.
     pub fn print_json(&self, value: &impl serde::Serialize) -> Result<()> {
-        println!("{}", serde_json::to_string_pretty(value).context("writing JSON")?);
-        Ok(())
+        let text = serde_json::to_string_pretty(value).context("writing JSON")?;
+        match writeln!(std::io::stdout(), "{text}") {
+            // The reader has seen enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.context("writing to stdout"),
+        }
     }
 }
 

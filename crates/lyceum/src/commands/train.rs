@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use lyceum_env::reward::Rewards;
-use lyceum_env::task;
+use lyceum_env::task::{self, Task};
 use lyceum_rl::learner::Learner;
 use lyceum_rl::recipe::Recipe;
 use lyceum_rl::train::{Outcome, Training};
@@ -43,6 +43,9 @@ pub fn start(
     traces: Option<&Path>,
     interrupt: Interrupt,
 ) -> Result<Outcome> {
+    // Whatever can be refused is refused before there is a folder.
+    let task = task::open(&recipe.value.task)?;
+    let recorded = traces.map(recorded).transpose()?;
     let pool = session.pool()?;
     let learner = Learner::load(&recipe.value, &pool, &session.downloads())?;
     recipe.pin("model", &learner.model.identity.fingerprint)?;
@@ -52,7 +55,7 @@ pub fn start(
         None => RunFolder::create(Path::new(RUNS), &recipe.value.name, &text)?,
     };
     session.say(&format!("run {}", folder.layout().root().display()));
-    train(session, &recipe.value, learner, folder, None, traces, interrupt)
+    train(session, &recipe.value, learner, task.as_ref(), folder, None, recorded, interrupt)
 }
 
 /// Continues a run from its newest whole checkpoint.
@@ -63,30 +66,31 @@ pub fn resume(session: &Session, run: &Path, interrupt: Interrupt) -> Result<Out
     }
     let mut recipe = lyceum_run::Recipe::<Recipe>::load(&resumed.folder.layout().recipe(), &[])?;
     recipe.value.validate()?;
+    let task = task::open(&recipe.value.task)?;
     let pool = session.pool()?;
     let learner = Learner::load(&recipe.value, &pool, &session.downloads())?;
     recipe.pin("model", &learner.model.identity.fingerprint)?;
-    train(session, &recipe.value, learner, resumed.folder, resumed.checkpoint.as_ref(), None, interrupt)
+    let checkpoint = resumed.checkpoint.as_ref();
+    train(session, &recipe.value, learner, task.as_ref(), resumed.folder, checkpoint, None, interrupt)
 }
 
 fn train(
     session: &Session,
     recipe: &Recipe,
     learner: Learner,
+    task: &dyn Task,
     folder: RunFolder,
     checkpoint: Option<&Checkpoint>,
-    traces: Option<&Path>,
+    recorded: Option<Vec<Vec<Vec<Trace>>>>,
     interrupt: Interrupt,
 ) -> Result<Outcome> {
-    let task = task::open(&recipe.task)?;
     let reward = recipe.policy.as_ref().map(|policy| policy.reward.clone()).unwrap_or_default();
-    let recorded = traces.map(recorded).transpose()?;
     let folder = folder.keeping(recipe.run.keep);
     let layout = folder.layout().clone();
     let training = Training {
         recipe,
         learner,
-        task: task.as_ref(),
+        task,
         rewards: Rewards::open(&reward),
         folder,
         recorded,
