@@ -219,7 +219,7 @@ impl Question {
                 let (index, value) =
                     (u32::from_le_bytes(*index) as usize, f64::from(f32::from_le_bytes(*value)));
                 let off = (f64::from(found[index]) - value).abs() / value.abs().max(rms);
-                if !(off <= worst.0) {
+                if off > worst.0 || off.is_nan() {
                     worst = (off, name);
                 }
             }
