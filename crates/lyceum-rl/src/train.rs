@@ -74,7 +74,8 @@ impl Training<'_> {
             let mut row = Row::new(0);
             self.evaluate(&mut row, &mut evals, &mut answers)?;
             metrics.append(&row)?;
-            self.save(0, &evals)?;
+            // Without a score: the best checkpoint is one of training, also where nothing beats the start.
+            self.save(0, &[])?;
         }
         let mut interrupted = false;
         while done < rounds && !interrupted {

@@ -114,7 +114,7 @@ impl RunFolder {
     }
 
     /// Saves the state after `step`: all or nothing, durably. `score` (higher is better, for example held-out
-    /// accuracy) makes it the best where none before exceeds it. Then drops checkpoints that are neither among the
+    /// accuracy) makes it the best where it exceeds all before. Then drops checkpoints that are neither among the
     /// newest nor the best.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ impl RunFolder {
     ) -> std::result::Result<PathBuf, E> {
         let challenger = score.filter(|score| score.is_finite()).map(|score| Best { step, score });
         let best = match (self.best, challenger) {
-            (Some(best), Some(challenger)) if challenger.score >= best.score => Some(challenger),
+            (Some(best), Some(challenger)) if challenger.score > best.score => Some(challenger),
             (None, challenger) => challenger,
             (best, _) => best,
         };
