@@ -1,4 +1,4 @@
-//! AVX2 and FMA: eight lanes, edges by way of the stack.
+//! AVX2 and FMA: eight lanes, masked edges.
 
 use std::arch::x86_64::*;
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
@@ -63,6 +63,21 @@ impl Div for Avx2 {
     }
 }
 
+/// The mask of the first `len` lanes.
+#[inline(always)]
+fn first(len: usize) -> __m256i {
+    op!(_mm256_cmpgt_epi32(_mm256_set1_epi32(len as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)))
+}
+
+/// Fewer than eight elements, then zeros; not inlined, because a call in a loop costs its registers.
+#[cold]
+#[inline(never)]
+fn filled_up(x: &[bf16]) -> [bf16; 8] {
+    let mut full = [bf16::ZERO; 8];
+    full[..x.len()].copy_from_slice(x);
+    full
+}
+
 /// The bits of each lane's nearest bf16, ties to even, in the low half of the lane; NaN stays NaN.
 #[inline(always)]
 fn nearest_bf16(x: __m256) -> __m256i {
@@ -91,10 +106,10 @@ impl Lanes for Avx2 {
             // SAFETY: eight elements are there.
             Self(unsafe { _mm256_loadu_ps(x.as_ptr()) })
         } else {
-            let mut full = [fill; 8];
-            full[..x.len()].copy_from_slice(x);
-            // SAFETY: the array has eight elements.
-            Self(unsafe { _mm256_loadu_ps(full.as_ptr()) })
+            let mask = first(x.len());
+            // SAFETY: the mask keeps to the elements of `x`.
+            let part = unsafe { _mm256_maskload_ps(x.as_ptr(), mask) };
+            Self(op!(_mm256_blendv_ps(_mm256_set1_ps(fill), part, _mm256_castsi256_ps(mask))))
         }
     }
 
@@ -104,8 +119,8 @@ impl Lanes for Avx2 {
             // SAFETY: eight elements are there.
             unsafe { _mm256_storeu_ps(out.as_mut_ptr(), self.0) }
         } else {
-            let full = op!(std::mem::transmute::<__m256, [f32; 8]>(self.0));
-            out.copy_from_slice(&full[..out.len()]);
+            // SAFETY: the mask keeps to the elements of `out`.
+            unsafe { _mm256_maskstore_ps(out.as_mut_ptr(), first(out.len()), self.0) }
         }
     }
 
@@ -115,8 +130,7 @@ impl Lanes for Avx2 {
             // SAFETY: eight elements are there.
             unsafe { _mm_loadu_si128(x.as_ptr().cast()) }
         } else {
-            let mut full = [bf16::ZERO; 8];
-            full[..x.len()].copy_from_slice(x);
+            let full = filled_up(x);
             // SAFETY: the array has eight elements.
             unsafe { _mm_loadu_si128(full.as_ptr().cast()) }
         };
