@@ -201,20 +201,23 @@ fn span<'a>(heads: Heads, keys: &'a [f32], values: &'a [f32], rows: std::ops::Ra
 
 #[test]
 fn a_cache_in_bf16_is_a_cache_of_rounded_values() {
-    let heads = Heads { query: 6, kv: 2, dim: 24 };
-    let (keys, values) = caches(heads, &noise(1, 37 * heads.qkv_width()));
-    let (keys, values) = (narrow(&keys), narrow(&values));
-    let wide = |x: &[bf16]| x.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
-    let (wide_keys, wide_values) = (wide(&keys), wide(&values));
-    let queries = noise(2, heads.query_width());
-    for pool in pools() {
-        let narrow = KvSpan { keys: KvRows::Bf16(&keys), values: KvRows::Bf16(&values), len: 37 };
-        let run = |span: KvSpan| {
-            let mut out = vec![f32::NAN; heads.query_width()];
-            attention_cached(&pool, heads, &queries, heads.query_width(), &[[span]], &mut out);
-            out
-        };
-        assert_eq!(run(narrow), run(span(heads, &wide_keys, &wide_values, 0..37)));
+    // Heads that end inside of a register at any place.
+    for dim in (1..20).chain([27, 32, 45]) {
+        let heads = Heads { query: 6, kv: 2, dim };
+        let (keys, values) = caches(heads, &noise(1, 37 * heads.qkv_width()));
+        let (keys, values) = (narrow(&keys), narrow(&values));
+        let wide = |x: &[bf16]| x.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
+        let (wide_keys, wide_values) = (wide(&keys), wide(&values));
+        let queries = noise(2, heads.query_width());
+        for pool in pools() {
+            let narrow = KvSpan { keys: KvRows::Bf16(&keys), values: KvRows::Bf16(&values), len: 37 };
+            let run = |span: KvSpan| {
+                let mut out = vec![f32::NAN; heads.query_width()];
+                attention_cached(&pool, heads, &queries, heads.query_width(), &[[span]], &mut out);
+                out
+            };
+            assert_eq!(run(narrow), run(span(heads, &wide_keys, &wide_values, 0..37)));
+        }
     }
 }
 

@@ -69,13 +69,18 @@ fn first(len: usize) -> __m256i {
     op!(_mm256_cmpgt_epi32(_mm256_set1_epi32(len as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)))
 }
 
-/// Fewer than eight elements, then zeros; not inlined, because a call in a loop costs its registers.
-#[cold]
-#[inline(never)]
-fn filled_up(x: &[bf16]) -> [bf16; 8] {
-    let mut full = [bf16::ZERO; 8];
-    full[..x.len()].copy_from_slice(x);
-    full
+/// Fewer than eight elements, then zeros. No call, which would cost a loop its registers: pairs by mask, then the last element.
+#[inline(always)]
+fn part(x: &[bf16]) -> __m128i {
+    let Some(last) = x.last() else { return op!(_mm_setzero_si128()) };
+    op!({
+        let pairs = _mm_cmpgt_epi32(_mm_set1_epi32((x.len() / 2) as i32), _mm_setr_epi32(0, 1, 2, 3));
+        // The mask keeps to the elements of `x`.
+        let elements = _mm_maskload_epi32(x.as_ptr().cast(), pairs);
+        let index = _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7);
+        let is_last = _mm_cmpeq_epi16(index, _mm_set1_epi16(x.len() as i16 - 1));
+        _mm_blendv_epi8(elements, _mm_set1_epi16(last.to_bits() as i16), is_last)
+    })
 }
 
 /// The bits of each lane's nearest bf16, ties to even, in the low half of the lane; NaN stays NaN.
@@ -130,9 +135,7 @@ impl Lanes for Avx2 {
             // SAFETY: eight elements are there.
             unsafe { _mm_loadu_si128(x.as_ptr().cast()) }
         } else {
-            let full = filled_up(x);
-            // SAFETY: the array has eight elements.
-            unsafe { _mm_loadu_si128(full.as_ptr().cast()) }
+            part(x)
         };
         Self(op!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits)))))
     }
