@@ -91,6 +91,17 @@ fn merging_equals_the_adapter() {
 }
 
 #[test]
+fn a_tied_heads_adapter_cannot_be_merged() {
+    let training =
+        Training::Lora(LoraConfig { rank: 2, alpha: 2.0, targets: vec!["lm_head".into(), "v_proj".into()] });
+    let policy = model(FAMILIES[0], true, Options { training, ..options() });
+    for entry in policy.decoder().layout().entries() {
+        let merged = policy.merged(entry, &mut vec![0.0; entry.len()]);
+        assert_eq!(merged.is_err(), entry.name == "model.embed_tokens.weight", "{}", entry.name);
+    }
+}
+
+#[test]
 fn the_base_is_frozen_under_an_adapter() {
     let mut policy = model(FAMILIES[0], true, lora());
     let batch = Batch::of_sequences(&[&ids(1, 30)]);

@@ -6,11 +6,14 @@ use lyceum_kernels::{HugeVec, Precision};
 
 /// What backward needs of one layer besides the layer's input.
 ///
-/// Operands of products are kept in the products' precision. Norms, rope and SwiGLU are cheap and are done again.
+/// Operands of products are kept in the products' precision. Norms and SwiGLU are cheap and are done again.
 #[derive(Debug)]
 pub(crate) struct SavedLayer {
-    /// Queries, keys and values as projected (with bias, before norms and rope).
-    pub(crate) qkv: Store,
+    /// Queries, keys and values as attention saw them, in f32: rounded ones would give backward other probabilities
+    /// than those behind `lse`.
+    pub(crate) qkv: HugeVec<f32>,
+    /// As projected, before head norms and rope; empty for models without head norms.
+    pub(crate) raw_qkv: Store,
     /// Attention's output, before its projection.
     pub(crate) attended: Store,
     /// Log of attention's normaliser, rows x heads.
@@ -24,10 +27,11 @@ pub(crate) struct SavedLayer {
 }
 
 impl SavedLayer {
-    fn new(config: &DecoderConfig, precision: Precision, rows: usize) -> Self {
+    pub(crate) fn new(config: &DecoderConfig, precision: Precision, rows: usize) -> Self {
         let (query, kv) = (config.query_width(), config.kv_width());
         Self {
-            qkv: Store::zeroed(precision, rows * (query + 2 * kv)),
+            qkv: HugeVec::zeroed(rows * (query + 2 * kv)),
+            raw_qkv: Store::zeroed(precision, if config.qk_norm() { rows * (query + 2 * kv) } else { 0 }),
             attended: Store::zeroed(precision, rows * query),
             lse: HugeVec::zeroed(rows * config.num_heads),
             middle: HugeVec::zeroed(rows * config.hidden_size),
@@ -81,8 +85,6 @@ pub(crate) struct Scratch {
     pub(crate) raw_qkv: HugeVec<f32>,
     /// rows x query.
     pub(crate) attended: HugeVec<f32>,
-    /// rows x heads.
-    pub(crate) lse: HugeVec<f32>,
     /// rows x 2 intermediate.
     pub(crate) gate_up: HugeVec<f32>,
     /// rows x intermediate.
@@ -102,7 +104,6 @@ impl Scratch {
             qkv: HugeVec::zeroed(qkv),
             raw_qkv: HugeVec::zeroed(if config.qk_norm() { qkv } else { 0 }),
             attended: HugeVec::zeroed(rows * query),
-            lse: HugeVec::zeroed(rows * config.num_heads),
             gate_up: HugeVec::zeroed(rows * 2 * config.intermediate_size),
             activated: HugeVec::zeroed(rows * config.intermediate_size),
             down: Vec::new(),

@@ -1,6 +1,6 @@
 //! All layers, one after the other: from a batch's rows to the residual stream before the last norm, and back.
 
-use crate::decoder::activations::{BackwardScratch, Scratch, Tape};
+use crate::decoder::activations::{BackwardScratch, SavedLayer, Scratch, Tape};
 use crate::decoder::layer::{Geometry, Layer};
 use crate::decoder::model::{Adapter, Decoder};
 use crate::policy::{Batch, Input};
@@ -23,13 +23,14 @@ impl Decoder {
     pub(crate) fn run(&self, batch: &Batch, geometry: Geometry<'_>, adapter: Adapter) -> HugeVec<f32> {
         let len = batch.rows() * self.config.hidden_size;
         let mut scratch = Scratch::new(&self.config, batch.rows());
+        let mut saved = SavedLayer::new(&self.config, self.precision, batch.rows());
         let mut stream = HugeVec::zeroed(len);
         let mut middle = HugeVec::zeroed(len);
         self.enter(batch, &mut stream);
         for index in 0..self.config.num_layers {
             let layer = self.layer(index, adapter);
-            layer.attend(geometry, &stream, &mut middle, &mut scratch, None);
-            layer.feed_forward(&middle, &mut stream, &mut scratch, None);
+            layer.attend(geometry, &stream, &mut middle, &mut scratch, &mut saved);
+            layer.feed_forward(&middle, &mut stream, &mut scratch, &mut saved);
         }
         stream
     }
@@ -53,8 +54,8 @@ impl Decoder {
             let saved = &mut tape.layers[if checkpointing { 0 } else { index }];
             // The saved layer lends its room for `middle`, which therefore cannot be inside it meanwhile.
             let mut middle = std::mem::take(&mut saved.middle);
-            layer.attend(geometry, x, &mut middle[..len], scratch, Some(saved));
-            layer.feed_forward(&middle[..len], out, scratch, Some(saved));
+            layer.attend(geometry, x, &mut middle[..len], scratch, saved);
+            layer.feed_forward(&middle[..len], out, scratch, saved);
             saved.middle = middle;
         }
     }
@@ -81,8 +82,8 @@ impl Decoder {
             // Backward has passed the layer's output by now: its room takes a second copy of it.
             let mut middle = std::mem::take(&mut saved.middle);
             if checkpointing && index + 1 < self.config.num_layers {
-                layer.attend(geometry, x, &mut middle[..len], scratch, Some(saved));
-                layer.feed_forward(&middle[..len], &mut after[0][..len], scratch, Some(saved));
+                layer.attend(geometry, x, &mut middle[..len], scratch, saved);
+                layer.feed_forward(&middle[..len], &mut after[0][..len], scratch, saved);
             }
             layer.feed_forward_backward(&middle[..len], saved, scratch, back, gradient);
             layer.attend_backward(geometry, x, saved, scratch, back, gradient);

@@ -5,7 +5,7 @@ use crate::decoder::cache::{KvCache, Room, RowInput, Slot};
 use crate::decoder::layer::{Layer, heads};
 use crate::decoder::model::{Adapter, Decoder, Product};
 use crate::{Error, Result};
-use lyceum_kernels::{HugeVec, KvSpan, Mat, attention_cached, rms_norm};
+use lyceum_kernels::{HugeVec, KvSpan, Mat, add_scaled, attention_cached, rms_norm};
 
 /// Rows computed at a time; bounds the buffers of a long prefill.
 const CHUNK: usize = 512;
@@ -154,10 +154,12 @@ impl Decoder {
                 cache.write(index, place, &row[query..query + kv], &row[query + kv..]);
             }
             attend(self, cache, index, &places[chunk.clone()], qkv, attended);
-            layer.project(Product::Output, Mat::f32(attended, rows, query), x, true, down);
+            layer.project(Product::Output, Mat::f32(attended, rows, query), normed, down);
+            add_scaled(&self.pool, 1.0, normed, x);
             layer.norm(x, &spans.post_norm, normed, &mut inverse[..rows]);
-            layer.project(Product::GateUp, Mat::f32(normed, rows, hidden), gate_up, false, down);
-            layer.contract(gate_up, &mut activated[..rows * ffn], x, down);
+            layer.project(Product::GateUp, Mat::f32(normed, rows, hidden), gate_up, down);
+            layer.contract(gate_up, &mut activated[..rows * ffn], normed, down);
+            add_scaled(&self.pool, 1.0, normed, x);
         }
         let room = &mut cache.room;
         (room.scratch, room.stream, room.positions, room.places) = (scratch, stream, positions, places);
@@ -172,7 +174,7 @@ impl Decoder {
         let weight = self.vector(&self.layout.final_norm);
         rms_norm(&self.pool, states, weight, self.config.rms_norm_eps as f32, &mut normed, &mut inverse);
         let normed = Mat::f32(&normed, rows, hidden);
-        self.head(Adapter::On).forward(&self.pool, normed, logits, false, &mut scratch.down);
+        self.head(Adapter::On).forward(&self.pool, normed, logits, &mut scratch.down);
     }
 }
 

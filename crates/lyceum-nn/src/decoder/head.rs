@@ -124,13 +124,7 @@ impl HeadTape {
         let (vocab, hidden) = (decoder.config.vocab_size, decoder.config.hidden_size);
         let place = self.place(vocab, &range);
         let x = Mat::f32(&self.normed[range.start * hidden..], range.len(), hidden);
-        decoder.head(adapter).forward(
-            &decoder.pool,
-            x,
-            &mut self.logits[place.clone()],
-            false,
-            &mut self.down,
-        );
+        decoder.head(adapter).forward(&decoder.pool, x, &mut self.logits[place.clone()], &mut self.down);
         place
     }
 

@@ -8,9 +8,9 @@ use crate::decoder::linear::LinearGradient;
 use crate::decoder::model::{Adapter, Decoder, Product};
 use crate::params::{LayerSpans, MatrixSpan};
 use lyceum_kernels::{
-    HeadSpan, Heads, Mat, Pool, RopeTable, Rotation, Segment, add_bias, add_column_sums, attention_backward,
-    attention_forward, rms_norm, rms_norm_backward, rms_norm_heads, rms_norm_heads_backward, rope, swiglu,
-    swiglu_backward,
+    HeadSpan, Heads, Mat, Pool, RopeTable, Rotation, Segment, add_bias, add_column_sums, add_scaled,
+    attention_backward, attention_forward, rms_norm, rms_norm_backward, rms_norm_heads,
+    rms_norm_heads_backward, rope, swiglu, swiglu_backward,
 };
 use std::ops::Range;
 
@@ -54,7 +54,7 @@ impl<'a> Layer<'a> {
 
     /// Queries, keys and values of the rows in `normed`, with their biases, as rows of `qkv`.
     pub(crate) fn project_qkv(&self, normed: Mat<'_>, qkv: &mut [f32], down: &mut Vec<f32>) {
-        self.linear(Product::Qkv).forward(self.pool(), normed, qkv, false, down);
+        self.project(Product::Qkv, normed, qkv, down);
         if let Some(bias) = &self.spans().qkv_bias {
             add_bias(self.pool(), self.decoder.vector(bias), qkv);
         }
@@ -80,7 +80,7 @@ impl<'a> Layer<'a> {
         rope(self.pool(), self.turned(), qkv, positions, table, Rotation::Forward);
     }
 
-    /// `out += activation(gate_up) W_down^T`: the second half of feed-forward, from the projected `gate_up`.
+    /// `out = activation(gate_up) W_down^T`: the second half of feed-forward, from the projected `gate_up`.
     pub(crate) fn contract(
         &self,
         gate_up: &[f32],
@@ -90,19 +90,12 @@ impl<'a> Layer<'a> {
     ) {
         let ffn = self.decoder.config.intermediate_size;
         swiglu(self.pool(), ffn, gate_up, activated);
-        let activated = Mat::f32(activated, activated.len() / ffn, ffn);
-        self.linear(Product::Down).forward(self.pool(), activated, out, true, down);
+        self.project(Product::Down, Mat::f32(activated, activated.len() / ffn, ffn), out, down);
     }
 
-    pub(crate) fn project(
-        &self,
-        product: Product,
-        x: Mat<'_>,
-        out: &mut [f32],
-        accumulate: bool,
-        down: &mut Vec<f32>,
-    ) {
-        self.linear(product).forward(self.pool(), x, out, accumulate, down);
+    /// `out = x W^T` for one of the layer's products.
+    pub(crate) fn project(&self, product: Product, x: Mat<'_>, out: &mut [f32], down: &mut Vec<f32>) {
+        self.linear(product).forward(self.pool(), x, out, down);
     }
 
     /// Query and key heads with the weights of their norms.
@@ -127,34 +120,27 @@ impl<'a> Layer<'a> {
         x: &[f32],
         middle: &mut [f32],
         scratch: &mut Scratch,
-        mut saved: Option<&mut SavedLayer>,
+        saved: &mut SavedLayer,
     ) {
         let config = &self.decoder.config;
         let (rows, hidden, query) = (geometry.positions.len(), config.hidden_size, config.query_width());
         let width = query + 2 * config.kv_width();
-        let Scratch { normed, inverse, qkv, raw_qkv, attended, lse, down, .. } = scratch;
-        let (qkv, attended) = (&mut qkv[..rows * width], &mut attended[..rows * query]);
+        let Scratch { normed, inverse, raw_qkv, attended, .. } = scratch;
+        let (qkv, attended) = (&mut saved.qkv[..rows * width], &mut attended[..rows * query]);
         let normed = &mut normed[..rows * hidden];
         let raw_qkv = if config.qk_norm() { &mut raw_qkv[..rows * width] } else { &mut [] };
+        let down = &mut saved.down;
 
         self.norm(x, &self.spans().input_norm, normed, &mut inverse[..rows]);
-        let kept = kept_down(&mut saved, down, Product::Qkv);
-        self.project_qkv(Mat::f32(normed, rows, hidden), qkv, kept);
-        if let Some(saved) = &mut saved {
-            saved.qkv.put(self.pool(), 0, qkv);
-        }
+        self.project_qkv(Mat::f32(normed, rows, hidden), qkv, &mut down[Product::Qkv as usize]);
         self.turn_heads(qkv, raw_qkv, inverse, geometry.positions, geometry.rope);
-        let lse = match &mut saved {
-            Some(saved) => &mut saved.lse[..rows * config.num_heads],
-            None => &mut lse[..rows * config.num_heads],
-        };
+        saved.raw_qkv.put(self.pool(), 0, raw_qkv);
+        let lse = &mut saved.lse[..rows * config.num_heads];
         attention_forward(self.pool(), heads(self.decoder), geometry.segments, qkv, attended, lse);
-        if let Some(saved) = &mut saved {
-            saved.attended.put(self.pool(), 0, attended);
-        }
-        middle.copy_from_slice(x);
-        let kept = kept_down(&mut saved, down, Product::Output);
-        self.project(Product::Output, Mat::f32(attended, rows, query), middle, true, kept);
+        saved.attended.put(self.pool(), 0, attended);
+        let attended = Mat::f32(attended, rows, query);
+        self.project(Product::Output, attended, middle, &mut down[Product::Output as usize]);
+        add_scaled(self.pool(), 1.0, x, middle);
     }
 
     /// `out = middle + feed_forward(norm(middle))`.
@@ -163,23 +149,22 @@ impl<'a> Layer<'a> {
         middle: &[f32],
         out: &mut [f32],
         scratch: &mut Scratch,
-        mut saved: Option<&mut SavedLayer>,
+        saved: &mut SavedLayer,
     ) {
         let config = &self.decoder.config;
         let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
         let rows = middle.len() / hidden;
-        let Scratch { normed, inverse, gate_up, activated, down, .. } = scratch;
+        let Scratch { normed, inverse, gate_up, activated, .. } = scratch;
         let (normed, gate_up) = (&mut normed[..rows * hidden], &mut gate_up[..rows * 2 * ffn]);
+        let down = &mut saved.down;
 
         self.norm(middle, &self.spans().post_norm, normed, &mut inverse[..rows]);
-        let kept = kept_down(&mut saved, down, Product::GateUp);
-        self.project(Product::GateUp, Mat::f32(normed, rows, hidden), gate_up, false, kept);
-        if let Some(saved) = &mut saved {
-            saved.gate_up.put(self.pool(), 0, gate_up);
-        }
-        out.copy_from_slice(middle);
-        let kept = kept_down(&mut saved, down, Product::Down);
-        self.contract(gate_up, &mut activated[..rows * ffn], out, kept);
+        let normed = Mat::f32(normed, rows, hidden);
+        self.project(Product::GateUp, normed, gate_up, &mut down[Product::GateUp as usize]);
+        saved.gate_up.put(self.pool(), 0, gate_up);
+        let activated = &mut activated[..rows * ffn];
+        self.contract(gate_up, activated, out, &mut down[Product::Down as usize]);
+        add_scaled(self.pool(), 1.0, middle, out);
     }
 
     /// Turns `back.d_residual`, the gradient of the layer's output, into that of `middle`.
@@ -242,7 +227,7 @@ impl<'a> Layer<'a> {
         let (pool, spans) = (self.pool(), self.spans());
         let Scratch { normed, inverse, qkv, raw_qkv, attended, .. } = scratch;
         let BackwardScratch { d_residual, d_normed, d_qkv, d_attended, d_down, discarded, .. } = back;
-        let (qkv, attended) = (&mut qkv[..rows * width], &mut attended[..rows * query]);
+        let attended = &mut attended[..rows * query];
         let (d_residual, d_normed) = (&mut d_residual[..rows * hidden], &mut d_normed[..rows * hidden]);
         let (d_qkv, d_attended) = (&mut d_qkv[..rows * width], &mut d_attended[..rows * query]);
         let normed = &mut normed[..rows * hidden];
@@ -252,26 +237,25 @@ impl<'a> Layer<'a> {
         let (operand, down) = (saved.attended.mat(rows, query), &saved.down[Product::Output as usize]);
         self.linear(Product::Output).backward(pool, operand, down, d_residual, d_attended, sink, d_down);
 
-        saved.qkv.get(pool, 0, qkv);
-        self.turn_heads(qkv, raw_qkv, inverse, geometry.positions, geometry.rope);
         saved.attended.get(pool, 0, attended);
-        let lse = &saved.lse[..rows * config.num_heads];
+        let (seen, lse) = (&saved.qkv[..rows * width], &saved.lse[..rows * config.num_heads]);
         attention_backward(
             pool,
             heads(self.decoder),
             geometry.segments,
-            qkv,
+            seen,
             attended,
             lse,
             d_attended,
             d_qkv,
         );
         rope(pool, self.turned(), d_qkv, geometry.positions, geometry.rope, Rotation::Inverse);
+        saved.raw_qkv.get(pool, 0, raw_qkv);
         for (span, weight) in self.head_norms() {
             let inverse = &mut inverse[..rows * span.heads];
             let values = self.decoder.vector(weight);
-            // The forward again, for the inverse roots alone: `qkv` is not needed any more.
-            rms_norm_heads(pool, span, raw_qkv, values, self.epsilon(), qkv, inverse);
+            // The forward again, for the inverse roots alone.
+            rms_norm_heads(pool, span, raw_qkv, values, self.epsilon(), &mut qkv[..rows * width], inverse);
             let d_weight = self.vector_gradient(weight, gradient, discarded);
             rms_norm_heads_backward(pool, span, raw_qkv, values, inverse, d_qkv, d_weight);
         }
@@ -315,15 +299,6 @@ impl<'a> Layer<'a> {
             &mut discarded[..weight.len()]
         }
     }
-}
-
-/// Where forward leaves what lies between the factors of a product's adapter: kept for backward if there is one.
-fn kept_down<'s>(
-    saved: &'s mut Option<&mut SavedLayer>,
-    passing: &'s mut Vec<f32>,
-    product: Product,
-) -> &'s mut Vec<f32> {
-    saved.as_mut().map_or(passing, |saved| &mut saved.down[product as usize])
 }
 
 /// Query and key heads within a row of queries, keys and values.

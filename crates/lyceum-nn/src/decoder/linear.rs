@@ -12,18 +12,11 @@ pub(crate) enum LinearGradient<'a> {
 }
 
 impl Linear<'_> {
-    /// `out = x W^T`, or `out += x W^T`, with the adapter's share; `out` is rows x outputs. What lies between the
+    /// `out = x W^T` with the adapter's share; `out` is rows x outputs. What lies between the
     /// adapter's factors stays in `down`, for backward.
-    pub(crate) fn forward(
-        &self,
-        pool: &Pool,
-        x: Mat<'_>,
-        out: &mut [f32],
-        accumulate: bool,
-        down: &mut Vec<f32>,
-    ) {
+    pub(crate) fn forward(&self, pool: &Pool, x: Mat<'_>, out: &mut [f32], down: &mut Vec<f32>) {
         let outputs = self.base.rows();
-        gemm_packed(pool, x, self.base, out, outputs, accumulate);
+        gemm_packed(pool, x, self.base, out, outputs, false);
         if let Some(adapter) = &self.adapter {
             self.descend(pool, x, down);
             let down = Mat::f32(down, x.rows(), adapter.group.inner());

@@ -4,10 +4,10 @@ use crate::config::DecoderConfig;
 use crate::decoder::linear::LinearGradient;
 use crate::decoder::store::Store;
 use crate::lora::{Group, LoraConfig, LoraLayout, PackedGroup};
-use crate::params::{Entry, Layout, MatrixSpan, ValueSpans};
+use crate::params::{Entry, LayerSpans, Layout, MatrixSpan, ValueSpans};
 use crate::policy::Batch;
 use crate::{Error, Result};
-use lyceum_kernels::{HugeVec, Mat, Packed, Pool, Precision, RopeTable, add_scaled, embedding_gather, gemm};
+use lyceum_kernels::{HugeVec, Mat, Packed, Pool, Precision, RopeTable, embedding_gather};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,7 +31,7 @@ pub enum Adapter {
 
 /// The unfused weights: all of them where they are trained, else only what the packed products do not hold.
 #[derive(Debug)]
-enum Flat {
+pub(crate) enum Flat {
     /// The f32 master copy, laid out by [`Layout`].
     Trained(HugeVec<f32>),
     /// Embedding rows in the products' precision, and norms and biases.
@@ -69,9 +69,9 @@ pub struct Decoder {
     pub(crate) layout: Layout,
     pub(crate) precision: Precision,
     pub(crate) pool: Arc<Pool>,
-    flat: Flat,
+    pub(crate) flat: Flat,
     /// Four products a layer, then the head.
-    packed: Vec<Packed>,
+    pub(crate) packed: Vec<Packed>,
     pub(crate) adapter: Option<AdapterWeights>,
     /// Covers the positions asked for so far.
     rope: Mutex<Arc<RopeTable>>,
@@ -90,57 +90,9 @@ impl Decoder {
         trained: bool,
         source: &mut Source<'_>,
     ) -> Result<Self> {
+        let read = if trained { read_master } else { read_frozen };
+        let (flat, packed) = read(&layout, precision, &pool, source)?;
         let rope = Mutex::new(Arc::new(RopeTable::new(&config.rope_frequencies(), 0)));
-        if trained {
-            let mut flat = HugeVec::zeroed(layout.len());
-            for entry in layout.entries() {
-                source(entry, &mut flat[entry.range()])?;
-            }
-            let packed =
-                spans(&layout).map(|span| Packed::pack(&pool, precision, matrix(&flat, span))).collect();
-            return Ok(Self {
-                config,
-                layout,
-                precision,
-                pool,
-                flat: Flat::Trained(flat),
-                packed,
-                adapter: None,
-                rope,
-            });
-        }
-        let mut embedding = Store::zeroed(precision, layout.embedding.rows * layout.embedding.cols);
-        let mut vectors = vec![0.0; layout.len() - layout.matrices().end];
-        let mut rest = layout.entries().iter().peekable();
-        let mut packed: Vec<Packed> = Vec::with_capacity(4 * layout.layers.len() + 1);
-        let mut head = None;
-        // Matrices come one fused group at a time, so that only one is ever held in f32.
-        let groups = std::iter::once(layout.embedding)
-            .chain((layout.head != layout.embedding).then_some(layout.head))
-            .chain(layout.layers.iter().flat_map(products));
-        for span in groups {
-            let mut group = HugeVec::zeroed(span.rows * span.cols);
-            while let Some(entry) = rest.next_if(|entry| entry.offset < span.range().end) {
-                let range = entry.range();
-                source(entry, &mut group[range.start - span.offset..range.end - span.offset])?;
-            }
-            if span == layout.embedding {
-                embedding.put(&pool, 0, &group);
-            }
-            let pack = || Packed::pack(&pool, precision, Mat::f32(&group, span.rows, span.cols));
-            if span == layout.head {
-                head = Some(pack());
-            } else if span != layout.embedding {
-                packed.push(pack());
-            }
-        }
-        packed.extend(head);
-        for entry in rest {
-            let start = entry.offset.checked_sub(layout.matrices().end);
-            let start = start.ok_or_else(|| Error::Input(format!("{} cannot be frozen", entry.name)))?;
-            source(entry, &mut vectors[start..start + entry.len()])?;
-        }
-        let flat = Flat::Frozen { embedding, vectors };
         Ok(Self { config, layout, precision, pool, flat, packed, adapter: None, rope })
     }
 
@@ -329,61 +281,71 @@ impl Decoder {
             }
         }
     }
+}
 
-    /// As [`read_base`](Self::read_base), with `scale * B A` added where an adapter belongs to the tensor.
-    pub(crate) fn read_merged(&self, entry: &Entry, out: &mut [f32]) {
-        self.read_base(entry, out);
-        let Some(adapter) = &self.adapter else { return };
-        let holder = spans(&self.layout)
-            .zip(&adapter.layout.groups)
-            .find(|(span, _)| entry.shape.len() == 2 && span.range().contains(&entry.offset));
-        let Some((span, Some(group))) = holder else { return };
-        let first = (entry.offset - span.offset) / span.cols;
-        let part = group.parts.iter().enumerate().find(|(_, part)| part.outputs.start == first);
-        let Some((index, part)) = part else { return };
-        let a = &adapter.flat[group.a.clone()][index * group.rank * span.cols..];
-        let a = Mat::f32(a, group.rank, span.cols);
-        let b = Mat::f32(&adapter.flat[part.b.clone()], part.outputs.len(), group.rank);
-        let mut delta = HugeVec::zeroed(out.len());
-        gemm(&self.pool, Precision::F32, b, a, &mut delta, span.cols, false);
-        add_scaled(&self.pool, adapter.config.scale(), &delta, out);
+/// All weights in f32, and packed.
+fn read_master(
+    layout: &Layout,
+    precision: Precision,
+    pool: &Pool,
+    source: &mut Source<'_>,
+) -> Result<(Flat, Vec<Packed>)> {
+    let mut flat = HugeVec::zeroed(layout.len());
+    for entry in layout.entries() {
+        source(entry, &mut flat[entry.range()])?;
     }
+    let packed = spans(layout).map(|span| Packed::pack(pool, precision, matrix(&flat, span))).collect();
+    Ok((Flat::Trained(flat), packed))
+}
 
-    /// Copies a tensor of the base model, as it is used, to `out`: rounded to the products' precision when frozen.
-    pub(crate) fn read_base(&self, entry: &Entry, out: &mut [f32]) {
-        let flat = match &self.flat {
-            Flat::Trained(flat) => return out.copy_from_slice(&flat[entry.range()]),
-            Flat::Frozen { embedding, .. } => embedding,
-        };
-        if entry.offset >= self.layout.matrices().end {
-            return out.copy_from_slice(self.vector(&entry.range()));
+/// Packed products and what they do not hold. Matrices come one fused group at a time: no more is ever held in f32.
+fn read_frozen(
+    layout: &Layout,
+    precision: Precision,
+    pool: &Pool,
+    source: &mut Source<'_>,
+) -> Result<(Flat, Vec<Packed>)> {
+    let mut rest = layout.entries().iter().peekable();
+    let mut group = |span: MatrixSpan| {
+        let mut group = HugeVec::zeroed(span.rows * span.cols);
+        while let Some(entry) = rest.next_if(|entry| entry.offset < span.range().end) {
+            let range = entry.range();
+            source(entry, &mut group[range.start - span.offset..range.end - span.offset])?;
         }
-        if self.layout.embedding.range().contains(&entry.offset) {
-            return flat.get(&self.pool, 0, out);
-        }
-        let holder =
-            spans(&self.layout).zip(&self.packed).find(|(span, _)| span.range().contains(&entry.offset));
-        if let Some((span, packed)) = holder {
-            let first = (entry.offset - span.offset) / span.cols;
-            let view = packed.view();
-            self.pool.split(out, span.cols, |start, rows| {
-                for (row, values) in rows.chunks_exact_mut(span.cols).enumerate() {
-                    for (col, value) in values.iter_mut().enumerate() {
-                        *value = view.at(first + start + row, col);
-                    }
-                }
-            });
-        }
+        Ok::<_, Error>(group)
+    };
+    let pack = |group: &[f32], span: MatrixSpan| {
+        Packed::pack(pool, precision, Mat::f32(group, span.rows, span.cols))
+    };
+    let table = group(layout.embedding)?;
+    let mut embedding = Store::zeroed(precision, table.len());
+    embedding.put(pool, 0, &table);
+    let head = if layout.head == layout.embedding {
+        pack(&table, layout.head)
+    } else {
+        pack(&group(layout.head)?, layout.head)
+    };
+    drop(table);
+    let mut packed = Vec::with_capacity(4 * layout.layers.len() + 1);
+    for span in layout.layers.iter().flat_map(products) {
+        packed.push(pack(&group(span)?, span));
     }
+    packed.push(head);
+    let mut vectors = vec![0.0; layout.len() - layout.matrices().end];
+    for entry in layout.entries().iter().filter(|entry| entry.offset >= layout.matrices().end) {
+        let start = entry.offset - layout.matrices().end;
+        source(entry, &mut vectors[start..start + entry.len()])?;
+    }
+    Ok((Flat::Frozen { embedding, vectors }, packed))
 }
 
 /// The spans of a layer's products, in [`Product`]'s order.
-fn products(layer: &crate::params::LayerSpans) -> [MatrixSpan; 4] {
+fn products(layer: &LayerSpans) -> [MatrixSpan; 4] {
     [layer.qkv, layer.output, layer.gate_up, layer.down]
 }
 
 /// The spans of all products, in the order of `Decoder::packed`.
-fn spans(layout: &Layout) -> impl Iterator<Item = MatrixSpan> + '_ {
+pub(crate) fn spans(layout: &Layout) -> impl Iterator<Item = MatrixSpan> + '_ {
     layout.layers.iter().flat_map(products).chain([layout.head])
 }
 

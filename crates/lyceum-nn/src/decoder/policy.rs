@@ -153,21 +153,13 @@ impl KernelPolicy {
         &self.input_gradient
     }
 
-    /// Folds the adapter into a copy of the base model's tensor `entry`, or copies it if it has none.
+    /// Copies the base model's tensor `entry` to `out`, with its adapter, if it has one, folded in. Frozen matrices
+    /// come in the products' precision.
     ///
     /// # Errors
-    /// [`Error::Input`] if `out` is not of the tensor's size.
+    /// [`Error::Input`] if `out` is not of the tensor's size, or if the head has an adapter but no matrix of its own.
     pub fn merged(&self, entry: &Entry, out: &mut [f32]) -> Result<()> {
-        if out.len() != entry.len() {
-            return Err(Error::Input(format!(
-                "{} has {} elements, room for {}",
-                entry.name,
-                entry.len(),
-                out.len()
-            )));
-        }
-        self.decoder.read_merged(entry, out);
-        Ok(())
+        self.decoder.read_merged(entry, out)
     }
 
     /// Gives back the memory of activations; the next forward takes it anew.
