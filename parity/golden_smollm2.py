@@ -1,5 +1,6 @@
 """SmolLM2-135M-Instruct (the Q4_1 GGUF, dequantised): greedy continuations, loss and gradient of a fixed batch."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -128,14 +129,17 @@ def gradient_case(model, tokenizer) -> tuple[dict, dict[str, torch.Tensor]]:
     loss_bf16, _, bf16 = loss_and_gradient(model, sequences, autocast=True)
     one_by_one = gradient_one_by_one(model, sequences)
     loss, logp, reference = loss_and_gradient(model, sequences)
+    _, _, exact = loss_and_gradient(in_f64(model), sequences)
     generator = torch.Generator().manual_seed(7)
     tensors, samples = [], {}
     for name, g in reference.items():
         index = torch.randperm(g.numel(), generator=generator)[:SAMPLED].sort().values
         samples[f"index.{name}"] = index.to(torch.int32)
         samples[f"value.{name}"] = g.flatten()[index]
+        samples[f"exact.{name}"] = exact[name].flatten()[index].float()
         rms = root_mean_square(g)
         gap = ((one_by_one[name] - g).abs() / g.abs().clamp(min=rms)).flatten()
+        rounding = ((exact[name] - g).abs() / g.abs().clamp(min=rms)).flatten()
         tensors.append(
             {
                 "name": name,
@@ -143,11 +147,26 @@ def gradient_case(model, tokenizer) -> tuple[dict, dict[str, torch.Tensor]]:
                 "rms": rms,
                 "f32_worst": gap.max().item(),
                 "f32_worst_sampled": gap[index].max().item(),
+                "f64_worst": rounding.max().item(),
+                "f64_worst_sampled": rounding[index].max().item(),
                 "bf16_error_rms": root_mean_square(bf16[name] - g),
                 "bf16_cosine": torch.cosine_similarity(bf16[name].flatten().double(), g.flatten().double(), dim=0).item(),
             }
         )
     return {"ids": sequences, "loss": loss, "loss_bf16_autocast": loss_bf16, "logp": logp, "tensors": tensors}, samples
+
+
+def in_f64(model):
+    """The model with everything in f64 but the angles of rope; transformers' own norm computes in f32 whatever it is given."""
+
+    def norm(self, x):
+        return self.weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon)
+
+    exact = copy.deepcopy(model).double()
+    for module in exact.modules():
+        if type(module).__name__ == "LlamaRMSNorm":
+            module.forward = norm.__get__(module)
+    return exact
 
 
 def gradient_one_by_one(model, sequences: list[list[int]]) -> dict[str, torch.Tensor]:
@@ -168,7 +187,7 @@ def loss_and_gradient(model, sequences: list[list[int]], autocast: bool = False)
     model.zero_grad(set_to_none=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    logp = logits[:, :-1].float().log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
+    logp = logits[:, :-1].to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
     wanted = mask[:, 1:].bool()
     loss = -logp[wanted].mean()
     loss.backward()

@@ -150,10 +150,12 @@ impl DecoderConfig {
         let dim = self.head_dim;
         (0..dim / 2)
             .map(|i| {
-                // The exponent is rounded to f32 first, as PyTorch does.
+                // Exponent, power and its reciprocal are each rounded to f32, as in PyTorch: at a hundred positions a last
+                // bit of the frequency is seen in the gradient of the first layer.
                 let exponent = f64::from((2 * i) as f32 / dim as f32);
-                let frequency = self.rope_theta.powf(exponent).recip();
-                self.rope_scaling.map_or(frequency, |scaling| scaling.stretch(frequency)) as f32
+                let frequency = 1.0 / self.rope_theta.powf(exponent) as f32;
+                let stretch = |scaling: Llama3Scaling| scaling.stretch(f64::from(frequency)) as f32;
+                self.rope_scaling.map_or(frequency, stretch)
             })
             .collect()
     }

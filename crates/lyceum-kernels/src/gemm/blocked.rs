@@ -14,6 +14,8 @@ use crate::{Level, Mat, Pool};
 
 /// Most steps of a block along the sum.
 const STEPS: usize = 768;
+/// The same where operands are not rounded: shorter sums round less, and those of large models' f32 gradients need it.
+const EXACT_STEPS: usize = 256;
 /// Most cells of a block of a (4 MiB): it is read again for each block of b, from the last-level cache.
 const LEFT: usize = 1 << 20;
 /// Most cells of a block of b (192 KiB): it stays in the second-level cache while all of a goes by.
@@ -59,9 +61,9 @@ struct Block<'a> {
 impl Product<'_> {
     pub(super) fn run(&self, pool: &Pool) {
         let (m, k) = (self.a.rows(), self.a.cols());
-        let whole = m * self.left_width(k) <= SMALL;
-        let depths = if whole { 1 } else { self.right_cell.steps(k).div_ceil(STEPS) };
-        // Even numbers, so that no pair is torn.
+        // Cut alike for every m, as each part is a sum of its own; at even numbers, so that no pair is torn.
+        let steps = if self.left_cell == Cell::Float { EXACT_STEPS } else { STEPS };
+        let depths = self.right_cell.steps(k).div_ceil(steps);
         let depth = k.div_ceil(depths).next_multiple_of(2);
         let blocks = m.div_ceil((LEFT / self.left_width(depth)).max(highest(self.level)));
         for block in 0..blocks {

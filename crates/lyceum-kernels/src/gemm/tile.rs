@@ -24,7 +24,7 @@ pub(super) struct Tile {
     pub c_stride: usize,
     /// Columns of c that exist from `c` on; those of the tile beyond are computed but not stored.
     pub cols: usize,
-    /// Start from c, not from zero.
+    /// Add the sums to c: they are complete by then, so that one large element of c does not coarsen them.
     pub accumulate: bool,
     /// The next tile's place in c.
     pub c_ahead: *const f32,
@@ -143,14 +143,6 @@ unsafe fn sum<I: Isa, O: Operands<I>, const R: usize, const V: usize>(tile: &Til
     // SAFETY: by the contracts of `Kernel` and `Isa`; columns beyond `cols` are not accessed.
     unsafe {
         let mut sums = [[I::zero(); V]; R];
-        if accumulate {
-            for r in 0..R {
-                for v in 0..V {
-                    let first = v * I::LANES;
-                    sums[r][v] = I::load(c.wrapping_add(r * c_stride + first), cols.saturating_sub(first));
-                }
-            }
-        }
         for r in 0..R {
             I::prefetch(tile.c_ahead.wrapping_add(r * c_stride).cast());
             I::prefetch(tile.c_ahead.wrapping_add(r * c_stride + 16).cast());
@@ -181,7 +173,11 @@ unsafe fn sum<I: Isa, O: Operands<I>, const R: usize, const V: usize>(tile: &Til
         for r in 0..R {
             for v in 0..V {
                 let first = v * I::LANES;
-                I::store(sums[r][v], c.wrapping_add(r * c_stride + first), cols.saturating_sub(first));
+                let (c, count) = (c.wrapping_add(r * c_stride + first), cols.saturating_sub(first));
+                if accumulate {
+                    sums[r][v] = I::add(I::load(c, count), sums[r][v]);
+                }
+                I::store(sums[r][v], c, count);
             }
         }
     }

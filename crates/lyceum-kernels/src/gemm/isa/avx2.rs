@@ -68,6 +68,12 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: by the trait's contract.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
     unsafe fn multiply_add(a: __m256, b: __m256, sums: __m256) -> __m256 {
         // SAFETY: by the trait's contract.
         unsafe { _mm256_fmadd_ps(a, b, sums) }

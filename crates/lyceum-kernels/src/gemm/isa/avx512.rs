@@ -61,6 +61,12 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: by the trait's contract.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
     unsafe fn multiply_add(a: __m512, b: __m512, sums: __m512) -> __m512 {
         // SAFETY: by the trait's contract.
         unsafe { _mm512_fmadd_ps(a, b, sums) }

@@ -34,6 +34,8 @@ pub(super) trait Isa {
     unsafe fn floats(from: *const f32) -> Self::Vector;
     /// The lower (`part` 0) or upper (1) bf16 of each pair, as f32.
     unsafe fn halves(from: *const u32, part: usize) -> Self::Vector;
+    /// `a + b`.
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a * b + sums`.
     unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, sums: Self::Vector) -> Self::Vector;
     /// Brings the cache line of an address to the first-level cache; the address need not exist.

@@ -50,6 +50,11 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        from_fn(|lane| a[lane] + b[lane])
+    }
+
+    #[inline(always)]
     unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, sums: Self::Vector) -> Self::Vector {
         from_fn(|lane| a[lane] * b[lane] + sums[lane])
     }
