@@ -44,7 +44,7 @@ pub use elementwise::{add_bias, add_column_sums, add_scaled, scale};
 pub use embedding::{embedding_gather, embedding_scatter_add};
 pub use error::{Error, Result};
 pub use exp_weights::{exp_weights, row_maximum};
-pub use gemm::{Packed, Precision, gemm, gemm_packed};
+pub use gemm::{Packed, Precision, gemm, gemm_packed, peak_gflops};
 pub use half::bf16;
 pub use head_span::HeadSpan;
 pub use huge_vec::HugeVec;

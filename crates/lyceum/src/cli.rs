@@ -347,7 +347,7 @@ pub struct ViewArgs {
 }
 
 /// Arguments of `bench`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
     /// What to measure; the machine's limits and the kernels' share of them when absent.
     #[arg(long, value_enum)]

@@ -5,10 +5,12 @@ mod left;
 mod lines;
 mod pack;
 mod packed;
+mod peak;
 mod scratch;
 mod tile;
 
 pub use packed::Packed;
+pub use peak::peak_gflops;
 
 use crate::mat::Data;
 use crate::pool::Disjoint;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use lyceum_engine::{Model, ModelRequest, Request, Sampling, Stop};
-use lyceum_kernels::{Mat, Packed, Pool, Precision, gemm_packed};
+use lyceum_kernels::{HugeVec, Mat, Packed, Pool, Precision, gemm_packed, peak_gflops, squared_norm};
 use lyceum_nn::decoder::{Options, Training};
 use lyceum_nn::lora::LoraConfig;
 use lyceum_nn::policy::{Batch, Policy};
@@ -33,9 +33,9 @@ const FIRST_ORDINARY: u32 = 17;
 /// Measures one case, or the products when none is named.
 pub fn run(session: &Session, arguments: &BenchArgs) -> Result<()> {
     let pool = session.pool()?;
-    let case = arguments.case.unwrap_or(BenchCase::Gemm);
+    let Some(case) = arguments.case else { return overview(session, arguments, &pool) };
     match case {
-        BenchCase::Gemm => gemm(session, arguments, &pool),
+        BenchCase::Gemm => gemm(session, arguments, &pool, None),
         BenchCase::Train => train(session, arguments, &pool, Training::Full, "train"),
         BenchCase::Lora => {
             train(session, arguments, &pool, Training::Lora(LoraConfig::all_linear(16)), "lora")
@@ -43,6 +43,46 @@ pub fn run(session: &Session, arguments: &BenchArgs) -> Result<()> {
         BenchCase::Decode => decode(session, arguments, &pool),
         BenchCase::Grpo => grpo(session, arguments, &pool),
     }
+}
+
+/// The machine's limits, and how near products, decoding and training come to them.
+fn overview(session: &Session, arguments: &BenchArgs, pool: &Arc<Pool>) -> Result<()> {
+    let peaks = [Precision::Bf16, Precision::F32].map(|precision| peak_gflops(pool, precision));
+    let bandwidth = read_bandwidth(pool);
+    if session.json {
+        println!(
+            "{}",
+            json!({
+                "case": "limits", "level": pool.level().to_string(), "threads": pool.threads(),
+                "peak_gflops": {"bf16": peaks[0], "f32": peaks[1]}, "read_gb_per_s": bandwidth,
+            })
+        );
+    } else {
+        println!(
+            "limits   {} threads, {}: {:.0} GFLOP/s bf16, {:.0} f32, {bandwidth:.1} GB/s read",
+            pool.threads(),
+            pool.level(),
+            peaks[0],
+            peaks[1]
+        );
+    }
+    let peak = peaks[usize::from(Precision::from(arguments.precision) == Precision::F32)];
+    gemm(session, arguments, pool, Some(peak))?;
+    for batch in [1, 16, 64] {
+        decode(session, &BenchArgs { batch: Some(batch), rounds: 1, ..arguments.clone() }, pool)?;
+    }
+    train(session, &BenchArgs { rounds: 1, ..arguments.clone() }, pool, Training::Full, "train")
+}
+
+/// Bytes a second that all threads together read from memory, in GB/s: the best of several passes over 512 MiB.
+fn read_bandwidth(pool: &Pool) -> f64 {
+    let values = HugeVec::<f32>::from_slice(&vec![1.0; 128 << 20]);
+    let pass = |_| {
+        let begin = Instant::now();
+        std::hint::black_box(squared_norm(pool, &values));
+        size_of_val(&*values) as f64 / begin.elapsed().as_secs_f64() / 1e9
+    };
+    (0..3).map(pass).fold(0.0, f64::max)
 }
 
 fn load(session: &Session, arguments: &BenchArgs, pool: &Arc<Pool>, training: Training) -> Result<Model> {
@@ -99,7 +139,8 @@ fn decode(session: &Session, arguments: &BenchArgs, pool: &Arc<Pool>) -> Result<
     for round in 0..arguments.rounds {
         let first = timed(&prefill)?;
         let seconds = timed(&whole)? - first;
-        report(session, "decode", round, seconds, batch * new, json!({"prefill_seconds": first}));
+        let more = json!({"batch": batch, "prefill_seconds": first});
+        report(session, "decode", round, seconds, batch * new, more);
     }
     Ok(())
 }
@@ -154,7 +195,7 @@ fn grpo(session: &Session, arguments: &BenchArgs, pool: &Arc<Pool>) -> Result<()
     Ok(())
 }
 
-fn gemm(session: &Session, arguments: &BenchArgs, pool: &Arc<Pool>) -> Result<()> {
+fn gemm(session: &Session, arguments: &BenchArgs, pool: &Pool, peak: Option<f64>) -> Result<()> {
     let precision = Precision::from(arguments.precision);
     for (m, n, k) in
         [(2048, 1536, 576), (2048, 576, 1536), (2048, 49152, 576), (16, 1536, 576), (1, 1536, 576)]
@@ -177,7 +218,9 @@ fn gemm(session: &Session, arguments: &BenchArgs, pool: &Arc<Pool>) -> Result<()
             }
             let seconds = begin.elapsed().as_secs_f64() / repeat as f64;
             let gflops = operations / seconds / 1e9;
-            report(session, "gemm", round, seconds, 0, json!({"shape": [m, n, k], "gflops": gflops}));
+            let share = peak.map(|peak| gflops / peak);
+            let more = json!({"shape": [m, n, k], "gflops": gflops, "share_of_peak": share});
+            report(session, "gemm", round, seconds, 0, more);
         }
     }
     Ok(())
@@ -236,8 +279,16 @@ fn report(session: &Session, case: &str, round: usize, seconds: f64, tokens: usi
     }
     let memory = peak as f64 / 1e9;
     match (more.get("shape"), more.get("gflops").and_then(serde_json::Value::as_f64)) {
-        (Some(shape), Some(gflops)) => println!("{case:<8} {:<20} {gflops:8.1} GFLOP/s", shape.to_string()),
-        _ => println!("{case:<8} {:8.1} tokens/s  {seconds:7.2} s  {memory:5.2} GB", tokens as f64 / seconds),
+        (Some(shape), Some(gflops)) => {
+            let share = more.get("share_of_peak").and_then(serde_json::Value::as_f64);
+            let share = share.map_or(String::new(), |share| format!("  {:3.0} % of the peak", 100.0 * share));
+            println!("{case:<8} {:<20} {gflops:8.1} GFLOP/s{share}", shape.to_string());
+        }
+        _ => {
+            let batch = more.get("batch").map_or(String::new(), |batch| format!("batch {batch}"));
+            let rate = tokens as f64 / seconds;
+            println!("{case:<8} {batch:<20} {rate:8.1} tokens/s  {seconds:7.2} s  {memory:5.2} GB");
+        }
     }
 }
 
