@@ -168,6 +168,29 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
+/// What an adapter multiplies: one side is thin, and f32 operands are used as they are.
+#[test]
+fn thin_products_agree_with_the_triple_loop() {
+    for (m, n, k) in
+        [(48, 100, 300), (16, 70, 256), (333, 16, 260), (50, 48, 513), (1, 1, 256), (13, 33, 300)]
+    {
+        for transposed in [false, true] {
+            let plain = Form { transposed: false, gap: 2, bf16: false };
+            let (a, b) = (Stored::new(m, k, Form { transposed, ..plain }, 1), Stored::new(k, n, plain, 2));
+            let wanted = oracle(Precision::F32, a.mat(), b.mat());
+            let before = numbers(m * (n + 1), 3);
+            for level in Level::available() {
+                for (threads, accumulate) in [(1, false), (2, true), (3, false)] {
+                    let mut c = before.clone();
+                    let pool = Pool::with_level(threads, level);
+                    gemm(&pool, Precision::Bf16, a.mat(), b.mat(), &mut c, n + 1, accumulate);
+                    check(&c, &before, n + 1, n, accumulate, &wanted, k);
+                }
+            }
+        }
+    }
+}
+
 /// Sizes over the bounds of all blocks: of rows, of columns and along the sum.
 #[test]
 fn blocks_join_without_a_seam() {

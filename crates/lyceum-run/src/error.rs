@@ -77,8 +77,9 @@ pub enum Error {
     Unserializable(#[from] toml::ser::Error),
 }
 
-/// What to try about an error of the operating system.
-fn hint(error: &io::Error) -> &'static str {
+/// What to try about an error of the operating system: a clause to put after it, or nothing.
+#[must_use]
+pub fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free some space and resume: what was saved before is whole"

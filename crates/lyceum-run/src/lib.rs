@@ -24,7 +24,7 @@ mod view;
 pub use alarm::{Alarm, AlarmRule, Symptom};
 pub use checkpoint::{Best, Checkpoint, CheckpointWriter, sha256_of_file};
 pub use durable::write_file;
-pub use error::{Error, Result};
+pub use error::{Error, Result, hint};
 pub use folder::{Resumed, RunFolder};
 pub use interrupt::Interrupt;
 pub use journal::Journal;

@@ -40,8 +40,23 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, each said once, and what to try where the operating system is the last of them.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    let system = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let hint = system.map_or("", lyceum_run::hint);
+    if text.contains(hint) { text } else { text + hint }
 }

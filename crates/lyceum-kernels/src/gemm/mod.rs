@@ -7,6 +7,7 @@ mod pack;
 mod packed;
 mod peak;
 mod scratch;
+mod thin;
 mod tile;
 
 pub use packed::Packed;
@@ -17,6 +18,7 @@ use crate::pool::Disjoint;
 use crate::{Level, Mat, Pool};
 use blocked::{Product, Right};
 use pack::Cell;
+use thin::Thin;
 use tile::Kind;
 
 /// Precision of the operands of a product. Sums are always f32.
@@ -24,7 +26,7 @@ use tile::Kind;
 pub enum Precision {
     /// Operands as they are.
     F32,
-    /// Operands rounded to bf16, to nearest with ties to even.
+    /// Operands rounded to bf16, to nearest with ties to even (those of thin products may stay as they are).
     Bf16,
 }
 
@@ -97,5 +99,10 @@ fn product(
         (Precision::Bf16, _, Right::Source(_)) => (Kind::Floats, Cell::Rounded, Cell::Rounded),
     };
     let c = Disjoint::new(c);
+    if let (Precision::Bf16, Right::Source(right)) = (precision, b)
+        && let Some(thin) = Thin::of(level, a, right.t())
+    {
+        return thin.run(pool, &c, c_stride, accumulate);
+    }
     Product { level, kind, left_cell, right_cell, a, b, n, c, c_stride, accumulate }.run(pool);
 }
