@@ -1,5 +1,7 @@
 //! What a training run is made of, as written in a recipe file.
 
+use std::path::PathBuf;
+
 use lyceum_engine::Sampling;
 use lyceum_env::{RewardSpec, Split, TaskSpec};
 use lyceum_nn::optimizer::AdamW;
@@ -153,6 +155,9 @@ pub struct PolicySpec {
     pub drop_truncated: bool,
     /// Share of traces kept in the run folder.
     pub keep_traces: f64,
+    /// Recorded rollouts to train on instead of new ones: a trace file, as `lyceum rollout` writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_traces: Option<PathBuf>,
 }
 
 impl Default for PolicySpec {
@@ -175,6 +180,7 @@ impl Default for PolicySpec {
             filter: GroupFilter::default(),
             drop_truncated: false,
             keep_traces: 1.0,
+            from_traces: None,
         }
     }
 }
@@ -326,7 +332,10 @@ impl Recipe {
     pub fn optimizer_steps(&self) -> u64 {
         match (&self.sft, &self.policy) {
             (Some(sft), _) => sft.steps,
-            (None, Some(policy)) => policy.updates * (policy.epochs * policy.minibatches) as u64,
+            (None, Some(policy)) => {
+                let of_a_round = policy.epochs.saturating_mul(policy.minibatches) as u64;
+                policy.updates.saturating_mul(of_a_round)
+            }
             (None, None) => 0,
         }
     }

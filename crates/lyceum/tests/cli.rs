@@ -98,6 +98,12 @@ fn rollouts_are_those_of_the_run_and_can_be_trained_on() {
     let first = |run: &str| timeless(&desk.path(run).join("metrics.jsonl"))[1].clone();
     assert_eq!(first("one")["metrics"], first("online")["metrics"], "the same rollouts teach the same");
 
+    let kept = fs::read_to_string(desk.path("one/recipe.toml")).unwrap();
+    assert!(
+        kept.contains("from_traces") && kept.contains("a.jsonl"),
+        "a resumed run would roll out anew: {kept}"
+    );
+
     let torn = desk.write("torn.jsonl", "{\"not\": \"a trace\"}\n");
     let said = desk.refused(1, &["train", recipe, "--out", "x", "--from-traces", torn.to_str().unwrap()]);
     assert!(said.contains("torn.jsonl") && said.contains('1'), "{said}");

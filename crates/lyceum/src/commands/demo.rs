@@ -81,7 +81,7 @@ pub fn run(session: &Session, arguments: &DemoArgs) -> Result<()> {
     show(session, &untrained);
 
     session.say("\n1. Supervised fine-tuning: it imitates worked solutions.");
-    let outcome = train::start(session, sft_recipe, Some(&sft), None, interrupt.clone())?;
+    let outcome = train::start(session, sft_recipe, Some(&sft), interrupt.clone())?;
     anyhow::ensure!(!outcome.interrupted, "stopped; run `lyceum demo` again to start over");
     let taught = exam_of("after SFT", &sft.to_string_lossy())?;
     show(session, &taught);
@@ -92,7 +92,7 @@ pub fn run(session: &Session, arguments: &DemoArgs) -> Result<()> {
     let rl_sets =
         sets([quick("policy.updates", 3), quick("eval.limit", 20), Some(format!("model.name={name}"))]);
     let rl_recipe = lyceum_run::Recipe::<Recipe>::parse(RL, Path::new("demo-rl.toml"), &rl_sets)?;
-    let outcome = train::start(session, rl_recipe, Some(&rl), None, interrupt)?;
+    let outcome = train::start(session, rl_recipe, Some(&rl), interrupt)?;
     anyhow::ensure!(!outcome.interrupted, "stopped; continue with: lyceum train --resume {}", rl.display());
     let trained = exam_of("after RL", &rl.to_string_lossy())?;
     show(session, &trained);

@@ -24,12 +24,18 @@ pub fn run(session: &Session, arguments: &TrainArgs) -> Result<()> {
         Some(run) => resume(session, run, interrupt)?,
         None => {
             let path = arguments.recipe.as_deref().context("give a recipe, or --resume RUN")?;
-            let recipe = lyceum_run::Recipe::<Recipe>::load(path, &arguments.set)?;
+            let mut sets = arguments.set.clone();
+            if let Some(traces) = &arguments.from_traces {
+                // In the recipe, so that a resumed run goes on with them.
+                let traces = std::path::absolute(traces)?;
+                sets.push(format!("policy.from_traces='{}'", traces.display()));
+            }
+            let recipe = lyceum_run::Recipe::<Recipe>::load(path, &sets)?;
             recipe.value.validate()?;
             if arguments.dry_run {
                 return crate::commands::dry_run::run(session, &recipe);
             }
-            start(session, recipe, arguments.out.as_deref(), arguments.from_traces.as_deref(), interrupt)?
+            start(session, recipe, arguments.out.as_deref(), interrupt)?
         }
     };
     report(session, &outcome)
@@ -40,12 +46,11 @@ pub fn start(
     session: &Session,
     mut recipe: lyceum_run::Recipe<Recipe>,
     out: Option<&Path>,
-    traces: Option<&Path>,
     interrupt: Interrupt,
 ) -> Result<Outcome> {
     // Whatever can be refused is refused before there is a folder.
     let task = task::open(&recipe.value.task)?;
-    let recorded = traces.map(recorded).transpose()?;
+    let recorded = recorded(&recipe.value)?;
     let pool = session.pool()?;
     let learner = Learner::load(&recipe.value, &pool, &session.downloads())?;
     recipe.pin("model", &learner.model.identity.fingerprint)?;
@@ -67,11 +72,12 @@ pub fn resume(session: &Session, run: &Path, interrupt: Interrupt) -> Result<Out
     let mut recipe = lyceum_run::Recipe::<Recipe>::load(&resumed.folder.layout().recipe(), &[])?;
     recipe.value.validate()?;
     let task = task::open(&recipe.value.task)?;
+    let recorded = recorded(&recipe.value)?;
     let pool = session.pool()?;
     let learner = Learner::load(&recipe.value, &pool, &session.downloads())?;
     recipe.pin("model", &learner.model.identity.fingerprint)?;
     let checkpoint = resumed.checkpoint.as_ref();
-    train(session, &recipe.value, learner, task.as_ref(), resumed.folder, checkpoint, None, interrupt)
+    train(session, &recipe.value, learner, task.as_ref(), resumed.folder, checkpoint, recorded, interrupt)
 }
 
 fn train(
@@ -103,8 +109,12 @@ fn train(
     Ok(outcome?)
 }
 
-/// Rounds of groups from a trace file: neighbours of one step are a round, traces of one problem in it a group.
-fn recorded(path: &Path) -> Result<Vec<Vec<Vec<Trace>>>> {
+/// The rounds of groups that the recipe names, if any: neighbours of one step are a round, traces of one problem in it a
+/// group.
+fn recorded(recipe: &Recipe) -> Result<Option<Vec<Vec<Vec<Trace>>>>> {
+    let Some(path) = recipe.policy.as_ref().and_then(|policy| policy.from_traces.as_deref()) else {
+        return Ok(None);
+    };
     let mut rounds: Vec<Vec<Vec<Trace>>> = Vec::new();
     let mut step = None;
     for trace in lyceum_trace::Reader::open(path)? {
@@ -120,7 +130,7 @@ fn recorded(path: &Path) -> Result<Vec<Vec<Vec<Trace>>>> {
         }
     }
     anyhow::ensure!(!rounds.is_empty(), "{} holds no trace; make some with `lyceum rollout`", path.display());
-    Ok(rounds)
+    Ok(Some(rounds))
 }
 
 fn report(session: &Session, outcome: &Outcome) -> Result<()> {
