@@ -1,6 +1,7 @@
-//! Developer commands: `cargo xtask setup | test | parity | golden`.
+//! Developer commands: `cargo xtask setup | test | fuzz | parity | golden`.
 #![forbid(unsafe_code)]
 
+mod fuzz;
 mod parts;
 mod python;
 
@@ -25,6 +26,15 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Fuzz the parsers of foreign bytes. Needs a nightly compiler; installs cargo-fuzz if it is missing.
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Targets to run; all when absent.
+        #[arg(value_name = "TARGET")]
+        targets: Vec<String>,
+    },
     /// Compare with PyTorch, transformers and peft, live (installs them into an environment of its own).
     Parity,
     /// Make the golden files anew from PyTorch, transformers and TRL (installs them into an environment of its own).
@@ -38,6 +48,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Setup => parts::setup(),
         Command::Test { only } => parts::test(only.as_deref()),
+        Command::Fuzz { seconds, targets } => fuzz::fuzz(seconds, &targets),
         Command::Parity => python::parity(),
         Command::Golden { parts } => python::golden(&parts),
     }

@@ -103,10 +103,11 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<()> {
 }
 
 /// Whether a command can be run and succeeds; its output is dropped.
-fn succeeds(program: &str, arguments: &[&str]) -> bool {
+pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
-fn say(message: &str) {
+/// Prints what comes next.
+pub fn say(message: &str) {
     println!("\n==> {message}");
 }

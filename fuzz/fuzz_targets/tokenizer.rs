@@ -1,0 +1,14 @@
+//! A tokenizer.json: read, and used on one text.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lyceum_text::{SpecialIds, SpecialTokens, Tokenizer};
+
+fuzz_target!(|json: &[u8]| {
+    if let Ok(tokenizer) = Tokenizer::from_json(json, SpecialIds::default(), None)
+        && let Ok(ids) = tokenizer.encode_document("Hello, wörld: 12 + 34 = 46")
+    {
+        assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()));
+        _ = tokenizer.decode(&ids, SpecialTokens::Keep);
+    }
+});
