@@ -87,11 +87,26 @@ impl Session {
     /// Prints a value as one JSON document on stdout.
     pub fn print_json(&self, value: &impl serde::Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(value).context("writing JSON")?;
-        match writeln!(std::io::stdout(), "{text}") {
-            // The reader has seen enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.context("writing to stdout"),
+        print_line(format_args!("{text}"));
+        Ok(())
+    }
+}
+
+/// Prints a line on stdout, as `println!` does; a reader who has seen enough (`| head`) ends the program in peace.
+#[macro_export]
+macro_rules! out {
+    () => { $crate::session::print_line(format_args!("")) };
+    ($($argument:tt)*) => { $crate::session::print_line(format_args!($($argument)*)) };
+}
+
+/// What [`out!`] does.
+pub fn print_line(text: std::fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            eprintln!("error: writing to stdout: {error}");
+            std::process::exit(1);
         }
+        std::process::exit(0);
     }
 }
 

@@ -19,6 +19,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 
 use crate::cli::{BenchArgs, BenchCase};
+use crate::out;
 use crate::session::Session;
 
 /// Sequences and tokens of a training step.
@@ -50,7 +51,7 @@ fn overview(session: &Session, arguments: &BenchArgs, pool: &Arc<Pool>) -> Resul
     let peaks = [Precision::Bf16, Precision::F32].map(|precision| peak_gflops(pool, precision));
     let bandwidth = read_bandwidth(pool);
     if session.json {
-        println!(
+        out!(
             "{}",
             json!({
                 "case": "limits", "level": pool.level().to_string(), "threads": pool.threads(),
@@ -58,7 +59,7 @@ fn overview(session: &Session, arguments: &BenchArgs, pool: &Arc<Pool>) -> Resul
             })
         );
     } else {
-        println!(
+        out!(
             "limits   {} threads, {}: {:.0} GFLOP/s bf16, {:.0} f32, {bandwidth:.1} GB/s read",
             pool.threads(),
             pool.level(),
@@ -274,7 +275,7 @@ fn report(session: &Session, case: &str, round: usize, seconds: f64, tokens: usi
         if let (Some(line), serde_json::Value::Object(more)) = (line.as_object_mut(), more) {
             line.extend(more);
         }
-        println!("{line}");
+        out!("{line}");
         return;
     }
     let memory = peak as f64 / 1e9;
@@ -282,12 +283,12 @@ fn report(session: &Session, case: &str, round: usize, seconds: f64, tokens: usi
         (Some(shape), Some(gflops)) => {
             let share = more.get("share_of_peak").and_then(serde_json::Value::as_f64);
             let share = share.map_or(String::new(), |share| format!("  {:3.0} % of the peak", 100.0 * share));
-            println!("{case:<8} {:<20} {gflops:8.1} GFLOP/s{share}", shape.to_string());
+            out!("{case:<8} {:<20} {gflops:8.1} GFLOP/s{share}", shape.to_string());
         }
         _ => {
             let batch = more.get("batch").map_or(String::new(), |batch| format!("batch {batch}"));
             let rate = tokens as f64 / seconds;
-            println!("{case:<8} {batch:<20} {rate:8.1} tokens/s  {seconds:7.2} s  {memory:5.2} GB");
+            out!("{case:<8} {batch:<20} {rate:8.1} tokens/s  {seconds:7.2} s  {memory:5.2} GB");
         }
     }
 }

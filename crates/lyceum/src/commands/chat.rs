@@ -9,6 +9,7 @@ use lyceum_text::Message;
 
 use crate::cli::ChatArgs;
 use crate::models;
+use crate::out;
 use crate::session::Session;
 
 /// Talks: a line in, an answer out, until the end of input or `/quit`.
@@ -58,7 +59,7 @@ pub fn run(session: &Session, arguments: &ChatArgs) -> Result<()> {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        println!();
+        out!();
         let Some(answer) = answers.into_iter().flatten().next() else { continue };
         match answer.fault {
             Some(fault) => {

@@ -5,6 +5,7 @@ use lyceum_hub::Hub;
 use lyceum_hub::data::DataSet;
 
 use crate::cli::DataCommand;
+use crate::out;
 use crate::session::Session;
 
 /// Lists, fetches and finds data sets.
@@ -27,7 +28,7 @@ fn show(session: &Session, name: &str, path: &std::path::Path) -> Result<()> {
     if session.json {
         return session.print_json(&serde_json::json!({"name": name, "path": path}));
     }
-    println!("{}", path.display());
+    out!("{}", path.display());
     Ok(())
 }
 
@@ -46,11 +47,11 @@ fn list(session: &Session, hub: &Hub) -> Result<()> {
             .collect();
         return session.print_json(&rows);
     }
-    println!("{:<22} {:>7}  {:<6} licence", "name", "rows", "here");
+    out!("{:<22} {:>7}  {:<6} licence", "name", "rows", "here");
     for set in &sets {
         let rows: usize = set.files.iter().map(|file| file.rows).sum();
         let here = if hub.data_path(set).is_ok() { "yes" } else { "no" };
-        println!("{:<22} {rows:>7}  {here:<6} {}", set.name, set.licences().join(", "));
+        out!("{:<22} {rows:>7}  {here:<6} {}", set.name, set.licences().join(", "));
     }
     Ok(())
 }

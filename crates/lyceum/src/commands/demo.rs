@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::cli::{DemoArgs, PrecisionArg};
 use crate::commands::train;
 use crate::models;
+use crate::out;
 use crate::session::Session;
 
 const SFT: &str = include_str!("../../../../recipes/demo-sft.toml");
@@ -180,34 +181,31 @@ fn shared(task: &dyn Task, seed: u64, count: usize) -> Result<usize> {
 }
 
 fn print(report: &Report) {
-    println!();
-    println!("{:<12} {:<34} longer chains", "", "held-out problems solved");
+    out!();
+    out!("{:<12} {:<34} longer chains", "", "held-out problems solved");
     for stage in &report.stages {
-        println!("{:<12} {:<34} {}", stage.name, stage.heldout.to_string(), stage.longer);
+        out!("{:<12} {:<34} {}", stage.name, stage.heldout.to_string(), stage.longer);
     }
-    println!(
+    out!(
         "\n{} parameters, {:.1} minutes; 95 % intervals; none of the {} held-out problems is among the training problems.",
-        report.parameters, report.minutes, report.problems
+        report.parameters,
+        report.minutes,
+        report.problems
     );
     let (Some(before), Some(after)) = (report.stages.get(1), report.stages.last()) else { return };
     for (old, new) in before.examples.iter().zip(&after.examples).take(2) {
-        println!("\nproblem  {}   (answer {})", old.problem, old.answer);
+        out!("\nproblem  {}   (answer {})", old.problem, old.answer);
         let mark = |example: &Example| if example.correct { "right" } else { "wrong" };
         let (left, right): (Vec<&str>, Vec<&str>) =
             (old.solution.lines().collect(), new.solution.lines().collect());
-        println!("  {:<28} after RL: {}", format!("after SFT: {}", mark(old)), mark(new));
+        out!("  {:<28} after RL: {}", format!("after SFT: {}", mark(old)), mark(new));
         for line in 0..left.len().max(right.len()) {
             let part = |lines: &[&str]| lines.get(line).copied().unwrap_or_default().to_owned();
-            println!("  {:<28} {}", part(&left), part(&right));
+            out!("  {:<28} {}", part(&left), part(&right));
         }
     }
-    println!("\nLook closer, or go on:");
-    println!("  lyceum view {}", report.runs["rl"].display());
-    println!(
-        "  lyceum chat {}            (write a problem such as  37 +5 *3 -41)",
-        report.runs["rl"].display()
-    );
-    println!(
-        "  lyceum train recipes/grpo-word-problems.toml   reinforcement learning on a real language model"
-    );
+    out!("\nLook closer, or go on:");
+    out!("  lyceum view {}", report.runs["rl"].display());
+    out!("  lyceum chat {}            (write a problem such as  37 +5 *3 -41)", report.runs["rl"].display());
+    out!("  lyceum train recipes/grpo-word-problems.toml   reinforcement learning on a real language model");
 }

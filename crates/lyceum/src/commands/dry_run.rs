@@ -12,6 +12,7 @@ use lyceum_rl::recipe::Recipe;
 use lyceum_rl::{round, supervised};
 
 use crate::commands::bench::peak_memory;
+use crate::out;
 use crate::session::Session;
 
 /// Rounds that are timed, after one that is not.
@@ -65,12 +66,12 @@ pub fn run(session: &Session, recipe: &lyceum_run::Recipe<Recipe>) -> Result<()>
         }));
     }
     print!("{text}");
-    println!(
+    out!(
         "\nmemory   {:.2} GB at most, of which weights {:.2} GB",
         gigabytes(peak as usize),
         gigabytes(weights)
     );
-    println!(
+    out!(
         "time     {minutes:.1} minutes for {rounds} rounds of {round:.2} s, evaluations and checkpoints apart"
     );
     Ok(())

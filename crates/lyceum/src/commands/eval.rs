@@ -14,6 +14,7 @@ use lyceum_stats::{Bootstrap, Estimate, Purpose, mcnemar_exact};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{EvalArgs, EvalCommand};
+use crate::out;
 use crate::session::Session;
 
 /// A result file: what was examined, what it came to, item by item.
@@ -166,17 +167,20 @@ fn at_least_one(n: usize, c: usize, k: usize) -> f64 {
 const CORRECT: &str = "correct";
 
 fn print(report: &Report) {
-    println!(
+    out!(
         "{} on {} ({}), {} answer(s) a problem",
-        report.model, report.task.name, report.split, report.samples
+        report.model,
+        report.task.name,
+        report.split,
+        report.samples
     );
     for (name, estimate) in &report.components {
-        println!("{name:<14} {estimate}");
+        out!("{name:<14} {estimate}");
     }
     for (k, estimate) in report.pass_at_k.iter().flatten() {
-        println!("{:<14} {estimate}", format!("pass@{k}"));
+        out!("{:<14} {estimate}", format!("pass@{k}"));
     }
-    println!("{:<14} {}", "new tokens", report.tokens);
+    out!("{:<14} {}", "new tokens", report.tokens);
 }
 
 fn diff(session: &Session, a: &Path, b: &Path) -> Result<()> {
@@ -217,12 +221,12 @@ fn diff(session: &Session, a: &Path, b: &Path) -> Result<()> {
             .collect();
         return session.print_json(&rows);
     }
-    println!("a: {} ({})\nb: {} ({})", first.model, a.display(), second.model, b.display());
+    out!("a: {} ({})\nb: {} ({})", first.model, a.display(), second.model, b.display());
     for (name, a, b, difference, p) in rows {
-        println!("{name}");
-        println!("  a      {a}\n  b      {b}\n  b - a  {difference}  (paired by problem)");
+        out!("{name}");
+        out!("  a      {a}\n  b      {b}\n  b - a  {difference}  (paired by problem)");
         if let Some(p) = p {
-            println!("  McNemar's exact test: p = {p:.4}");
+            out!("  McNemar's exact test: p = {p:.4}");
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use lyceum_text::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::GenerateArgs;
+use crate::out;
 use crate::session::Session;
 
 /// A line of a prompts file. Other keys are carried over to the answer.
@@ -81,7 +82,7 @@ pub fn run(session: &Session, arguments: &GenerateArgs) -> Result<()> {
         session.print_json(&answers)?;
     } else if one {
         if !broken {
-            println!();
+            out!();
         }
     } else {
         print_answers(&answers);
@@ -158,8 +159,8 @@ fn read_prompts(path: &Path) -> Result<Vec<Prompt>> {
 fn print_answers(answers: &[Answer<'_>]) {
     for (index, answer) in answers.iter().enumerate() {
         for (sample, completion) in answer.completions.iter().enumerate() {
-            println!("--- prompt {} sample {}", index + 1, sample + 1);
-            println!("{}", completion.text.trim_end());
+            out!("--- prompt {} sample {}", index + 1, sample + 1);
+            out!("{}", completion.text.trim_end());
         }
     }
 }

@@ -11,6 +11,7 @@ use lyceum_nn::presets::PRESETS;
 
 use crate::cli::{ModelCommand, PrecisionArg};
 use crate::models;
+use crate::out;
 use crate::session::Session;
 
 /// Fetches, lists and converts models.
@@ -42,10 +43,10 @@ fn list(session: &Session) -> Result<()> {
     for listed in &models {
         let place = listed.path.as_ref().map_or("not here yet".into(), |path| path.display().to_string());
         let about = listed.model.map_or("", |model| model.about);
-        println!("{:<30} {about}\n{:<30} {place}", listed.name, "");
+        out!("{:<30} {about}\n{:<30} {place}", listed.name, "");
     }
-    println!("presets (random weights, to train from scratch): {}", PRESETS.join(", "));
-    println!("or hf:owner/name, a folder in the Hugging Face layout, a .gguf file, a run's folder");
+    out!("presets (random weights, to train from scratch): {}", PRESETS.join(", "));
+    out!("or hf:owner/name, a folder in the Hugging Face layout, a .gguf file, a run's folder");
     Ok(())
 }
 
@@ -56,7 +57,7 @@ fn pull(session: &Session, name: &str) -> Result<()> {
             "name": located.name, "path": located.path, "sha256": located.sha256,
         }));
     }
-    println!("{} is in {}\nSHA-256 of the weights {}", located.name, located.path.display(), located.sha256);
+    out!("{} is in {}\nSHA-256 of the weights {}", located.name, located.path.display(), located.sha256);
     Ok(())
 }
 

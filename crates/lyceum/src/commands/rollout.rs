@@ -9,6 +9,7 @@ use lyceum_rl::round;
 use lyceum_trace::Writer;
 
 use crate::cli::RolloutArgs;
+use crate::out;
 use crate::session::Session;
 
 /// Writes scored traces of a recipe's model, without training.
@@ -37,6 +38,6 @@ pub fn run(session: &Session, arguments: &RolloutArgs) -> Result<()> {
         return session
             .print_json(&serde_json::json!({"traces": count, "mean_reward": mean, "out": arguments.out}));
     }
-    println!("{count} traces, mean reward {mean:.3}, in {}", arguments.out.display());
+    out!("{count} traces, mean reward {mean:.3}, in {}", arguments.out.display());
     Ok(())
 }

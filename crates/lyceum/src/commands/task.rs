@@ -6,6 +6,7 @@ use lyceum_env::task::{self, Task, TaskSpec, Validation};
 use serde::Serialize;
 
 use crate::cli::TaskCommand;
+use crate::out;
 use crate::session::Session;
 
 /// Tasks that can't be opened without options of the user's.
@@ -49,14 +50,14 @@ fn list(session: &Session) -> Result<()> {
         return session.print_json(&rows);
     }
     for row in rows {
-        println!("{:<10} {}", row.name, row.about);
+        out!("{:<10} {}", row.name, row.about);
         let splits = row.splits.iter().map(|(split, count)| match count {
             Some(count) => format!("{split} {count}"),
             None => format!("{split} (endless)"),
         });
         let splits: Vec<String> = splits.collect();
         if !splits.is_empty() {
-            println!("{:<10} {}; rewards: {}", "", splits.join(", "), row.rewards.join(", "));
+            out!("{:<10} {}; rewards: {}", "", splits.join(", "), row.rewards.join(", "));
         }
     }
     Ok(())
@@ -74,9 +75,9 @@ fn validate(session: &Session, names: &[&str], limit: usize) -> Result<()> {
             let checked: Vec<String> =
                 validation.checked.iter().map(|(split, count)| format!("{split} {count}")).collect();
             let verdict = if validation.passed() { "ok" } else { "FAILED" };
-            println!("{:<10} {verdict:<7} {}", validation.task, checked.join(", "));
+            out!("{:<10} {verdict:<7} {}", validation.task, checked.join(", "));
             for fault in validation.faults.iter().take(5) {
-                println!("           {}: {} answer: {}", fault.problem, fault.completion, fault.message);
+                out!("           {}: {} answer: {}", fault.problem, fault.completion, fault.message);
             }
         }
     }

@@ -12,6 +12,7 @@ use lyceum_run::{Checkpoint, Interrupt, Layout, RunFolder};
 use lyceum_trace::Trace;
 
 use crate::cli::TrainArgs;
+use crate::out;
 use crate::session::Session;
 
 /// Where runs go unless told otherwise.
@@ -146,14 +147,14 @@ fn report(session: &Session, outcome: &Outcome) -> Result<()> {
         }));
     }
     for (split, estimate) in &outcome.evals {
-        println!("{split:<10} correct {estimate}");
+        out!("{split:<10} correct {estimate}");
     }
     if outcome.interrupted {
-        println!("stopped after round {}; continue with: lyceum train --resume {folder}", outcome.rounds);
+        out!("stopped after round {}; continue with: lyceum train --resume {folder}", outcome.rounds);
     } else {
-        println!("done: {} rounds", outcome.rounds);
+        out!("done: {} rounds", outcome.rounds);
     }
-    println!("look:      lyceum view {folder}");
-    println!("report:    {}", Layout::new(&outcome.folder).report().display());
+    out!("look:      lyceum view {folder}");
+    out!("report:    {}", Layout::new(&outcome.folder).report().display());
     Ok(())
 }
