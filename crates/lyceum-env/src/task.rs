@@ -8,6 +8,7 @@ pub mod chain;
 pub mod countdown;
 pub(crate) mod keyed;
 mod mix;
+mod options;
 mod own_data;
 mod problem;
 mod public_data;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::registry::{TaskSpec, open, read};
+use super::options::read;
+use super::registry::{TaskSpec, open};
 use super::{ComponentInfo, Problem, Split, Task, no_split};
 use crate::error::{Error, Result};
 use crate::reward::Component;

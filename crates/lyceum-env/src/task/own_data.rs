@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::keyed::is_heldout;
+use super::options::read;
 use super::question::{Asked, Question, QuestionOptions, QuestionTask};
-use super::registry::read;
 use super::{Message, Role, Split};
 use crate::answer::{ExtractRule, Rules};
 use crate::error::{Error, Result};

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::Split;
 use super::keyed::is_heldout;
+use super::options::read;
 use super::question::{Asked, Question, QuestionOptions, QuestionTask};
-use super::registry::read;
 use crate::error::{Error, Result};
 
 const HELDOUT_PERCENT: u64 = 20;

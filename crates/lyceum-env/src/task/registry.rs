@@ -7,6 +7,7 @@ use super::Task;
 use super::chain::ChainTask;
 use super::countdown::CountdownTask;
 use super::mix::MixTask;
+use super::options::read;
 use super::own_data::own_data;
 use super::public_data;
 use crate::error::{Error, Result};
@@ -53,12 +54,6 @@ pub fn open(spec: &TaskSpec) -> Result<Box<dyn Task>> {
         });
     };
     make(spec.options.clone())
-}
-
-/// Options from a recipe's table. serde names the unknown key and the known ones.
-pub(super) fn read<T: serde::de::DeserializeOwned>(task: &str, options: Map<String, Value>) -> Result<T> {
-    serde_json::from_value(Value::Object(options))
-        .map_err(|error| Error::option(task, "options", format!("can't be read: {error}")))
 }
 
 /// The known name most like `name`, if any is near enough to be a slip.

@@ -4,7 +4,7 @@
 //! gradient of `out` and turns it, in place, into that of `x`.
 
 use crate::decoder::activations::{BackwardScratch, SavedLayer, Scratch};
-use crate::decoder::linear::LinearGradient;
+use crate::decoder::linear::{Linear, LinearGradient};
 use crate::decoder::model::{Adapter, Decoder, Product};
 use crate::params::{LayerSpans, MatrixSpan};
 use lyceum_kernels::{
@@ -39,7 +39,7 @@ impl<'a> Layer<'a> {
         &self.decoder.layout.layers[self.index]
     }
 
-    fn linear(&self, product: Product) -> crate::decoder::model::Linear<'a> {
+    fn linear(&self, product: Product) -> Linear<'a> {
         self.decoder.linear(self.index, product, self.adapter)
     }
 

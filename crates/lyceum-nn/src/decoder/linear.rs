@@ -1,7 +1,23 @@
 //! A linear layer: the packed base product, and the adapter's two small ones beside it.
 
-use crate::decoder::model::{Linear, LinearAdapter};
-use lyceum_kernels::{Mat, Pool, Precision, gemm, gemm_packed, scale};
+use crate::lora::{Group, PackedGroup};
+use lyceum_kernels::{Mat, Packed, Pool, Precision, gemm, gemm_packed, scale};
+
+/// A linear layer ready for use: the packed base, and the adapter's factors if it is adapted and on.
+#[derive(Clone, Copy)]
+pub(crate) struct Linear<'a> {
+    pub(crate) base: &'a Packed,
+    pub(crate) adapter: Option<LinearAdapter<'a>>,
+}
+
+/// An adapter on a linear layer.
+#[derive(Clone, Copy)]
+pub(crate) struct LinearAdapter<'a> {
+    pub(crate) group: &'a Group,
+    pub(crate) packed: &'a PackedGroup,
+    pub(crate) flat: &'a [f32],
+    pub(crate) scale: f32,
+}
 
 /// The gradients of a linear layer's weights, as far as they are trained.
 pub(crate) enum LinearGradient<'a> {

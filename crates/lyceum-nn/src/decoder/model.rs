@@ -1,9 +1,9 @@
 //! A decoder's weights as forward, backward and generation read them.
 
 use crate::config::DecoderConfig;
-use crate::decoder::linear::LinearGradient;
+use crate::decoder::linear::{Linear, LinearAdapter, LinearGradient};
 use crate::decoder::store::Store;
-use crate::lora::{Group, LoraConfig, LoraLayout, PackedGroup};
+use crate::lora::{LoraConfig, LoraLayout, PackedGroup};
 use crate::params::{Entry, LayerSpans, Layout, MatrixSpan, ValueSpans};
 use crate::policy::Batch;
 use crate::{Error, Result};
@@ -45,21 +45,6 @@ pub(crate) struct AdapterWeights {
     pub(crate) layout: LoraLayout,
     pub(crate) flat: HugeVec<f32>,
     packed: Vec<Option<PackedGroup>>,
-}
-
-/// A linear layer ready for use: the packed base, and the adapter's factors if it is adapted and on.
-#[derive(Clone, Copy)]
-pub(crate) struct Linear<'a> {
-    pub(crate) base: &'a Packed,
-    pub(crate) adapter: Option<LinearAdapter<'a>>,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct LinearAdapter<'a> {
-    pub(crate) group: &'a Group,
-    pub(crate) packed: &'a PackedGroup,
-    pub(crate) flat: &'a [f32],
-    pub(crate) scale: f32,
 }
 
 /// A decoder's weights. Generation and training share them.
