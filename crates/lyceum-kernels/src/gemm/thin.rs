@@ -5,6 +5,7 @@
 #[cfg(target_arch = "x86_64")]
 use super::isa::{Avx2, Avx512};
 use super::isa::{Isa, Portable};
+use super::tile::finish;
 use crate::mat::Data;
 use crate::pool::{Disjoint, share};
 use crate::{Level, Mat, Pool};
@@ -159,15 +160,6 @@ unsafe fn sum<I: Isa, const R: usize, const V: usize>(strip: &Strip) {
             a = a.wrapping_add(a_step);
             b = b.wrapping_add(b_step);
         }
-        for r in 0..R {
-            for v in 0..V {
-                let first = v * I::LANES;
-                let (c, count) = (c.wrapping_add(r * c_stride + first), cols.saturating_sub(first));
-                if accumulate {
-                    sums[r][v] = I::add(I::load(c, count), sums[r][v]);
-                }
-                I::store(sums[r][v], c, count);
-            }
-        }
+        finish::<I, R, V>(sums, c, c_stride, cols, accumulate);
     }
 }

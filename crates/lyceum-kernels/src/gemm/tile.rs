@@ -170,14 +170,29 @@ unsafe fn sum<I: Isa, O: Operands<I>, const R: usize, const V: usize>(tile: &Til
             a = a.add(O::PARTS * R);
             b = b.add(PANEL);
         }
-        for r in 0..R {
-            for v in 0..V {
+        finish::<I, R, V>(sums, c, c_stride, cols, accumulate);
+    }
+}
+
+/// Writes a tile's sums to c, or adds them to it with `accumulate`; columns beyond `cols` are not accessed.
+///
+/// # Safety
+/// As for [`Isa`]; c has the tile's rows, `c_stride` apart, and their columns up to `cols`.
+#[inline(always)]
+pub(super) unsafe fn finish<I: Isa, const R: usize, const V: usize>(
+    sums: [[I::Vector; V]; R],
+    c: *mut f32,
+    c_stride: usize,
+    cols: usize,
+    accumulate: bool,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        for (r, row) in sums.into_iter().enumerate() {
+            for (v, sum) in row.into_iter().enumerate() {
                 let first = v * I::LANES;
                 let (c, count) = (c.wrapping_add(r * c_stride + first), cols.saturating_sub(first));
-                if accumulate {
-                    sums[r][v] = I::add(I::load(c, count), sums[r][v]);
-                }
-                I::store(sums[r][v], c, count);
+                I::store(if accumulate { I::add(I::load(c, count), sum) } else { sum }, c, count);
             }
         }
     }
