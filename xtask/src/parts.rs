@@ -19,18 +19,51 @@ const fn cargo(name: &'static str, arguments: &'static [&'static str]) -> Part {
 /// In order: the quick refusals first, the long runs last.
 const PARTS: &[Part] = &[
     cargo("format", &["fmt", "--all", "--check"]),
-    cargo("lints", &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    cargo(
+        "lints",
+        &[
+            "clippy",
+            "--release",
+            "--workspace",
+            "--all-targets",
+            "--features=composed",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    ),
     cargo("licences", &["deny", "--log-level", "error", "check", "bans", "licenses", "sources"]),
-    cargo("build", &["build", "--release", "--workspace"]),
-    cargo("model", &["run", "--release", "--", "model", "pull", "smollm2-135m-instruct-q4_1"]),
-    cargo("tests", &["test", "--release", "--workspace", "--no-fail-fast"]),
+    cargo("build", &["build", "--release", "--workspace", "--features=composed"]),
+    cargo(
+        "model",
+        &["run", "--release", "--features=composed", "--", "model", "pull", "smollm2-135m-instruct-q4_1"],
+    ),
+    cargo("tests", &["test", "--release", "--workspace", "--features=composed", "--no-fail-fast"]),
     cargo(
         "model-tests",
-        &["test", "--release", "--workspace", "--no-fail-fast", "--", "--ignored", "needs_model"],
+        &[
+            "test",
+            "--release",
+            "--workspace",
+            "--features=composed",
+            "--no-fail-fast",
+            "--",
+            "--ignored",
+            "needs_model",
+        ],
     ),
     cargo(
         "data-tests",
-        &["test", "--release", "--workspace", "--no-fail-fast", "--", "--ignored", "needs_data"],
+        &[
+            "test",
+            "--release",
+            "--workspace",
+            "--features=composed",
+            "--no-fail-fast",
+            "--",
+            "--ignored",
+            "needs_data",
+        ],
     ),
 ];
 

@@ -33,7 +33,8 @@ pub enum Error {
     /// A number that must be finite is not.
     #[error("not a finite number: {0}")]
     Numeric(String),
-    /// candle failed (the composed model and the models of other shapes).
+    /// candle failed, which composes the oracle of the kernels' decoder.
+    #[cfg(feature = "composed")]
     #[error("candle: {0}")]
     Candle(#[from] candle_core::Error),
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+#[cfg(feature = "composed")]
 pub mod composed;
 pub mod config;
 pub mod decoder;
