@@ -9,6 +9,7 @@ mod generate;
 mod model;
 mod request;
 mod sampling;
+mod steps;
 
 pub use choices::Choices;
 pub use codec::{Codec, Demonstration};
@@ -17,3 +18,4 @@ pub use generate::{Event, Generator};
 pub use model::{Identity, Model, ModelRequest};
 pub use request::{Completion, Finish, Request, Stop};
 pub use sampling::{Drawn, Sampling, draw};
+pub use steps::{Steps, judge, step_ends, step_score};

@@ -7,10 +7,12 @@
 mod child;
 mod command;
 mod component;
+mod process;
 mod rewards;
 mod spec;
 
 pub use command::{CommandReward, Question};
 pub use component::{Component, Failure, FailureKind, Range};
+pub use process::{ProcessReward, ProcessSpec};
 pub use rewards::{Answers, Rewards};
 pub use spec::{LengthSpec, RewardSpec, Rule};

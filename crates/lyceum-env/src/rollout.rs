@@ -1,6 +1,6 @@
 //! Rollouts: problems in, traces out.
 
-use lyceum_engine::{Codec, Completion, Event, Finish, Generator, Request, Sampling, Stop};
+use lyceum_engine::{Codec, Completion, Event, Finish, Generator, Request, Sampling, Stop, step_ends};
 use lyceum_stats::{Draw, Purpose};
 use lyceum_trace::{Boundary, Call, Part, Score, Source, TokenRecord, Trace};
 
@@ -24,6 +24,8 @@ pub struct Plan {
     pub max_new_tokens: usize,
     /// Strings that end a sample.
     pub stop: Vec<String>,
+    /// What ends a reasoning step; `None` where nobody asks for steps.
+    pub step_separator: Option<String>,
     /// What the random numbers are for.
     pub purpose: Purpose,
 }
@@ -59,19 +61,19 @@ pub fn rollout(
         .collect::<Result<_>>()?;
     let completions = player.generator.generate(&requests, observe)?;
     let groups = problems.iter().zip(&requests).zip(completions).enumerate();
-    Ok(groups
+    groups
         .map(|(prompt, ((problem, request), samples))| {
             let numbered = samples.into_iter().enumerate();
             numbered
                 .map(|(sample, completion)| {
-                    let mut trace = trace(player, task, problem, request, completion, plan);
+                    let mut trace = trace(player, task, problem, request, completion, plan)?;
                     trace.id = format!("s{}-p{prompt}-k{sample}", plan.step);
                     trace.sample = sample as u32;
-                    trace
+                    Ok(trace)
                 })
                 .collect()
         })
-        .collect())
+        .collect()
 }
 
 fn request(player: &Player<'_>, problem: &Problem, prompt: u64, plan: &Plan) -> Result<Request> {
@@ -97,11 +99,18 @@ fn trace(
     request: &Request,
     completion: Completion,
     plan: &Plan,
-) -> Trace {
+) -> Result<Trace> {
     let mut tokens = TokenRecord::default();
     tokens.push_given(Source::Prompt, &request.prompt);
-    for (&id, &logp) in completion.ids.iter().zip(&completion.logp) {
+    let ends = match &plan.step_separator {
+        Some(separator) => step_ends(player.codec.tokenizer(), &completion.ids, separator)?,
+        None => Vec::new(),
+    };
+    for (at, (&id, &logp)) in completion.ids.iter().zip(&completion.logp).enumerate() {
         tokens.push_sampled(id, logp);
+        if ends.binary_search(&(at + 1)).is_ok() {
+            tokens.end_step();
+        }
     }
     tokens.sampling = Some(lyceum_trace::Sampling {
         temperature: plan.sampling.temperature,
@@ -142,5 +151,5 @@ fn trace(
         let score = component.score.map_or_else(|failure| Score::Failed(failure.message), Score::of);
         trace.rewards.insert(component.name.into_owned(), score);
     }
-    trace
+    Ok(trace)
 }

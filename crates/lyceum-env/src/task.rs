@@ -7,6 +7,7 @@
 pub mod chain;
 pub mod countdown;
 pub(crate) mod keyed;
+mod mistakes;
 mod mix;
 mod options;
 mod own_data;
@@ -83,6 +84,17 @@ pub struct ComponentInfo {
     pub about: &'static str,
 }
 
+/// A step of somebody's attempt at a problem, with a judgement: what a process reward model learns from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgedStep {
+    /// The step's text, without what separates it from the next.
+    pub text: String,
+    /// Whether it is right.
+    pub right: bool,
+    /// What sort of step, for reports: `step`, or a sort of its own such as `filler`.
+    pub kind: &'static str,
+}
+
 /// A source of problems with a verifier.
 pub trait Task: Send + Sync {
     /// The name in recipes.
@@ -114,6 +126,16 @@ pub trait Task: Send + Sync {
 
     /// The shortest completion that the verifier must call correct: the bare gold answer in the task's form.
     fn gold(&self, problem: &Problem) -> String;
+
+    /// An attempt at the problem, step by step, with judgements; `None` for a task that has none.
+    fn attempt(&self, _problem: &Problem) -> Option<Vec<JudgedStep>> {
+        None
+    }
+
+    /// Judges the steps of a completion, 1 for right and -1 for wrong; `None` for a task that can't.
+    fn judge(&self, _problem: &Problem, _steps: &[&str]) -> Option<Vec<f64>> {
+        None
+    }
 }
 
 pub(crate) fn no_split(task: &str, split: Split, known: &[Split]) -> Error {

@@ -258,6 +258,9 @@ pub trait Policy {
     /// Sets the gradient to zero.
     fn zero_grad(&mut self);
 
+    /// Sets the gradient to zero but for the tensors whose names `keep` accepts: what is not kept is not trained.
+    fn keep_gradient(&mut self, keep: &dyn Fn(&str) -> bool);
+
     /// The gradient's 2-norm over all trainable parameters.
     fn gradient_norm(&self) -> f64;
 

@@ -16,8 +16,15 @@ pub enum AdvantageSpec {
         #[serde(default)]
         scale: Scale,
     },
-    /// Total minus the mean of the other samples' totals (RLOO, arXiv 2402.14740).
-    Rloo,
+    /// Rewards to come minus a baseline from the other samples of the group (RLOO, arXiv 2402.14740).
+    Rloo {
+        /// What is subtracted.
+        #[serde(default)]
+        baseline: Baseline,
+        /// Whether advantages are whitened over the batch's sampled tokens.
+        #[serde(default)]
+        whiten: bool,
+    },
     /// Generalised advantage estimation over tokens with a critic (arXiv 1506.02438, eq. 16).
     Gae {
         /// Discount per token.
@@ -46,6 +53,22 @@ fn gae_lambda() -> f32 {
 }
 fn yes() -> bool {
     true
+}
+
+/// What leave-one-out advantages are measured from. PURE (arXiv 2504.15275) found that the unit matters: a baseline a
+/// step is paid less often by responses of few steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Baseline {
+    /// The mean of the others' totals, on every token alike; rewards are not told apart by place.
+    #[default]
+    Total,
+    /// The others' reward a token, subtracted at each step's end as often as the step has tokens (PURE's first code).
+    Token,
+    /// The mean of the others' reward a step, subtracted at each step's end: what made models write one giant step.
+    Step,
+    /// The mean of the others' returns over all tokens, with the limit of new tokens for a length (PURE's second code).
+    FixedLength,
 }
 
 /// The divisor of a group-relative advantage.
@@ -115,6 +138,62 @@ pub fn returns(rewards: &[f32], gamma: f32) -> Vec<f32> {
     out
 }
 
+/// Leave-one-out advantages of rewards that land on steps: rewards to come, less a [`Baseline`] from the other samples.
+/// `limit` is the length that [`Baseline::FixedLength`] divides by.
+///
+/// Two responses of three tokens, each worth 1.0, one in three steps and one in one:
+///
+/// ```
+/// use lyceum_rl::advantage::{Baseline, SampleRewards, step_leave_one_out};
+/// let many = SampleRewards { rewards: &[0.5, 0.25, 0.25], ends: &[1, 2, 3], values: &[] };
+/// let one = SampleRewards { rewards: &[0.0, 0.0, 1.0], ends: &[3], values: &[] };
+/// let advantages = |baseline| step_leave_one_out(&[many, one], baseline, 3);
+/// let a = advantages(Baseline::Token);
+/// assert!(a[0][0].abs() < 1e-6 && a[1][0].abs() < 1e-6);
+/// // A step of the other is worth 1.0 and 1/3: the response of three steps pays 1.0 three times.
+/// let a = advantages(Baseline::Step);
+/// assert!((a[0][0] + 2.0).abs() < 1e-6 && (a[1][0] - 2.0 / 3.0).abs() < 1e-6);
+/// ```
+#[must_use]
+pub fn step_leave_one_out(group: &[SampleRewards<'_>], baseline: Baseline, limit: usize) -> Vec<Vec<f32>> {
+    if group.len() < 2 {
+        return group.iter().map(|sample| vec![0.0; sample.rewards.len()]).collect();
+    }
+    let total = |sample: &SampleRewards<'_>| sample.rewards.iter().sum::<f32>();
+    let others = |own: usize| group.iter().enumerate().filter(move |(i, _)| *i != own).map(|(_, s)| s);
+    let count = (group.len() - 1) as f32;
+    let advantages = |(own, sample): (usize, &SampleRewards<'_>)| {
+        let mut rewards = sample.rewards.to_vec();
+        match baseline {
+            Baseline::Total => {
+                let totals: Vec<f32> = group.iter().map(total).collect();
+                return vec![leave_one_out(&totals)[own]; rewards.len()];
+            }
+            Baseline::FixedLength => {
+                let sums = others(own).flat_map(|s| returns(s.rewards, 1.0)).sum::<f32>();
+                let mean = sums / (count * limit.max(1) as f32);
+                return returns(&rewards, 1.0).into_iter().map(|sum| sum - mean).collect();
+            }
+            Baseline::Token => {
+                let tokens: usize = others(own).map(|s| s.rewards.len()).sum();
+                let of_a_token = others(own).map(total).sum::<f32>() / tokens.max(1) as f32;
+                let mut from = 0;
+                for end in sample.steps() {
+                    rewards[end - 1] -= of_a_token * (end - from) as f32;
+                    from = end;
+                }
+            }
+            Baseline::Step => {
+                let of_a_step =
+                    others(own).map(|s| total(s) / s.steps().count().max(1) as f32).sum::<f32>() / count;
+                sample.steps().for_each(|end| rewards[end - 1] -= of_a_step);
+            }
+        }
+        returns(&rewards, 1.0)
+    };
+    group.iter().enumerate().map(advantages).collect()
+}
+
 /// Advantages by GAE for one finished episode, and the targets of the critic (advantage + value).
 ///
 /// `values[t]` is the critic's estimate before token `t`; the value after the last token is 0.
@@ -153,8 +232,19 @@ pub fn whiten(values: &mut [f32]) {
 pub struct SampleRewards<'a> {
     /// Reward that landed on each sampled token.
     pub rewards: &'a [f32],
+    /// Ends of its steps, one past the last token of each, rising; empty for a sample that is one step.
+    pub ends: &'a [usize],
     /// The critic's value before each sampled token; empty where there is no critic.
     pub values: &'a [f32],
+}
+
+impl SampleRewards<'_> {
+    /// Ends of steps, the end of the sample among them.
+    fn steps(&self) -> impl Iterator<Item = usize> + '_ {
+        let len = self.rewards.len();
+        let own = self.ends.iter().copied().filter(move |&end| end > 0 && end < len);
+        own.chain((len > 0).then_some(len))
+    }
 }
 
 /// Advantages of a sample's tokens, with the critic's targets where there is a critic.
@@ -173,17 +263,18 @@ impl AdvantageSpec {
         matches!(self, Self::Gae { .. })
     }
 
-    /// Advantages of a batch of groups. `groups` are lists of samples of the same prompt.
+    /// Advantages of a batch of groups. `groups` are lists of samples of the same prompt, `limit` the most tokens that a
+    /// sample may have.
     #[must_use]
-    pub fn estimate(&self, groups: &[Vec<SampleRewards<'_>>]) -> Vec<Vec<Advantages>> {
-        let mut out: Vec<Vec<Advantages>> = groups.iter().map(|g| self.estimate_group(g)).collect();
-        if let Self::Gae { whiten: true, .. } = self {
+    pub fn estimate(&self, groups: &[Vec<SampleRewards<'_>>], limit: usize) -> Vec<Vec<Advantages>> {
+        let mut out: Vec<Vec<Advantages>> = groups.iter().map(|g| self.estimate_group(g, limit)).collect();
+        if let Self::Gae { whiten: true, .. } | Self::Rloo { whiten: true, .. } = self {
             whiten_batch(&mut out);
         }
         out
     }
 
-    fn estimate_group(&self, group: &[SampleRewards<'_>]) -> Vec<Advantages> {
+    fn estimate_group(&self, group: &[SampleRewards<'_>], limit: usize) -> Vec<Advantages> {
         let totals: Vec<f32> = group.iter().map(|s| s.rewards.iter().sum()).collect();
         let spread = |per_sample: Vec<f32>| {
             let tokens = |(a, s): (f32, &SampleRewards<'_>)| Advantages {
@@ -194,7 +285,10 @@ impl AdvantageSpec {
         };
         match *self {
             Self::Grpo { scale } => spread(group_relative(&totals, scale)),
-            Self::Rloo => spread(leave_one_out(&totals)),
+            Self::Rloo { baseline, .. } => step_leave_one_out(group, baseline, limit)
+                .into_iter()
+                .map(|advantages| Advantages { advantages, returns: Vec::new() })
+                .collect(),
             Self::Gae { gamma, lambda, .. } => group
                 .iter()
                 .map(|s| {
@@ -235,6 +329,73 @@ mod tests {
     fn gae_with_lambda_zero_is_the_one_step_error() {
         let (advantages, _) = gae(&[1.0, 2.0], &[0.5, 0.25], 0.5, 0.0);
         assert_eq!(advantages, [1.0 + 0.5 * 0.25 - 0.5, 2.0 - 0.25]);
+    }
+
+    fn near(got: &[f32], expected: &[f32]) {
+        assert_eq!(got.len(), expected.len());
+        assert!(got.iter().zip(expected).all(|(g, e)| (g - e).abs() < 1e-5), "{got:?} {expected:?}");
+    }
+
+    #[test]
+    fn a_step_baseline_favours_few_steps_and_a_token_baseline_does_not() {
+        // PURE's example: the same total of 1.0 in four steps and in one, a baseline of 0.2 a step.
+        let rewards = |steps: usize| [vec![1.0 / steps as f32 - 0.2; steps]].concat();
+        assert!((rewards(4).iter().sum::<f32>() - 0.2).abs() < 1e-6);
+        assert!((rewards(1).iter().sum::<f32>() - 0.8).abs() < 1e-6);
+        // And through the estimator, beside a third response that sets the baseline: 1.0 in five steps of one token.
+        let (four, one, five) = ([0.25; 4], [0.0, 0.0, 0.0, 1.0], [0.2; 5]);
+        let group = [
+            SampleRewards { rewards: &four, ends: &[1, 2, 3, 4], values: &[] },
+            SampleRewards { rewards: &one, ends: &[4], values: &[] },
+            SampleRewards { rewards: &five, ends: &[1, 2, 3, 4, 5], values: &[] },
+        ];
+        let first =
+            |baseline| -> Vec<f32> { step_leave_one_out(&group, baseline, 8).iter().map(|a| a[0]).collect() };
+        // Token: others' 2.0 over 9 (or 8) tokens, times 4 (or 5).
+        near(&first(Baseline::Token), &[1.0 - 8.0 / 9.0, 1.0 - 8.0 / 9.0, 1.0 - 10.0 / 8.0]);
+        // Step: (1.0 + 0.2) / 2 four times; (0.25 + 0.2) / 2 once; (0.25 + 1.0) / 2 five times.
+        near(&first(Baseline::Step), &[1.0 - 2.4, 1.0 - 0.225, 1.0 - 3.125]);
+    }
+
+    #[test]
+    fn from_step_rewards_to_advantages_by_hand() {
+        use crate::credit::{Credit, token_rewards};
+        // Three responses to one prompt, of 3, 2 and 1 steps; a limit of 4 tokens; hard minima.
+        let steps: [(&[usize], &[f32], f32); 3] =
+            [(&[1, 2, 4], &[0.5, -0.5, 1.0], 0.0), (&[2, 3], &[0.5, 1.0], 1.0), (&[2], &[-1.0], 0.0)];
+        let rewards: Vec<Vec<f32>> = steps
+            .iter()
+            .map(|(ends, scores, outcome)| {
+                token_rewards(*ends.last().unwrap(), ends, &Credit::HardMin.transform(scores), *outcome)
+            })
+            .collect();
+        // Minima from each step on: -0.5 -0.5 1; 0.5 1; -1. Differences land on the steps' last tokens.
+        near(&rewards[0], &[0.0, -1.5, 0.0, 1.0]);
+        near(&rewards[1], &[0.0, -0.5, 2.0]);
+        near(&rewards[2], &[0.0, -1.0]);
+        let group: Vec<SampleRewards<'_>> = rewards
+            .iter()
+            .zip(&steps)
+            .map(|(rewards, (ends, ..))| SampleRewards { rewards, ends, values: &[] })
+            .collect();
+        // Returns: -0.5 -0.5 1 1 (sum 1); 1.5 1.5 2 (sum 5); -1 -1 (sum -2). Baselines: sums of the others / (2 * 4).
+        let fixed = step_leave_one_out(&group, Baseline::FixedLength, 4);
+        near(&fixed[0], &[-0.875, -0.875, 0.625, 0.625]);
+        near(&fixed[1], &[1.625, 1.625, 2.125]);
+        near(&fixed[2], &[-1.75, -1.75]);
+        // Tokens: the others' totals 0.5, -1.5, 1.0 over 5, 6, 7 tokens.
+        let token = step_leave_one_out(&group, Baseline::Token, 4);
+        near(&token[0], &[-0.5 - 0.4, -0.5 - 0.3, 1.0 - 0.2, 1.0 - 0.2]);
+        near(&token[1], &[1.5 + 0.75, 1.5 + 0.75, 2.0 + 0.25]);
+        near(&token[2], &[-1.0 - 2.0 / 7.0, -1.0 - 2.0 / 7.0]);
+        // Steps: of the others' 0.75 and -1; -1/6 and -1; -1/6 and 0.75.
+        let step = step_leave_one_out(&group, Baseline::Step, 4);
+        near(&step[0], &[-0.5 + 0.375, -0.5 + 0.25, 1.0 + 0.125, 1.0 + 0.125]);
+        near(&step[1], &[1.5 + 7.0 / 6.0, 1.5 + 7.0 / 6.0, 2.0 + 7.0 / 12.0]);
+        near(&step[2], &[-1.0 - 7.0 / 24.0, -1.0 - 7.0 / 24.0]);
+        // Totals: no place.
+        let total = step_leave_one_out(&group, Baseline::Total, 4);
+        near(&total[1], &[1.5 + 0.75; 3]);
     }
 
     proptest! {

@@ -33,6 +33,8 @@ pub struct Learner {
     pub model: Model,
     /// The model as it was before training, where a KL term needs it and no adapter can be switched off instead.
     reference: Option<KernelPolicy>,
+    /// Whether it becomes a process reward model, whose head belongs to its weights.
+    judges_steps: bool,
 }
 
 impl Learner {
@@ -42,9 +44,7 @@ impl Learner {
     /// [`Error::Engine`] for a model that can't be found, fetched or read.
     pub fn load(recipe: &Recipe, pool: &Arc<Pool>, progress: &dyn Progress) -> Result<Self> {
         let options = options(recipe);
-        let run = weights_of(Path::new(&recipe.model.name))?;
-        let name =
-            run.map_or_else(|| recipe.model.name.clone(), |folder| folder.to_string_lossy().into_owned());
+        let name = place_of(&recipe.model.name)?;
         let request = |options| ModelRequest {
             name: name.clone(),
             adapter: None,
@@ -59,7 +59,7 @@ impl Learner {
         } else {
             None
         };
-        Ok(Self { model, reference })
+        Ok(Self { model, reference, judges_steps: recipe.labels.is_some() })
     }
 
     /// A generator over the weights as they are now.
@@ -72,7 +72,7 @@ impl Learner {
     pub fn with_reference(
         &mut self,
     ) -> (&mut KernelPolicy, impl Fn(&KernelPolicy, &Batch) -> lyceum_nn::Result<TokenStats> + '_) {
-        let Self { model, reference } = self;
+        let Self { model, reference, .. } = self;
         let reference = reference.as_ref();
         let ask = move |policy: &KernelPolicy, batch: &Batch| match reference {
             Some(reference) => reference.evaluate(batch),
@@ -111,7 +111,8 @@ impl Learner {
     pub fn export(&self, folder: &Path) -> Result<()> {
         let policy = &self.model.policy;
         let mut tensors = policy.named_parameters();
-        tensors.retain(|t| !is_value_head(t.name));
+        // A critic is of use to its own run only; the head of a model that judges steps is what it is for.
+        tensors.retain(|t| !is_value_head(t.name) || self.judges_steps);
         match self.lora() {
             Some(lora) => {
                 let base = self.model.identity.name.as_str();
@@ -161,6 +162,15 @@ impl Learner {
     }
 }
 
+/// Where the weights of a model that a recipe names are: those of a run, or the name itself.
+///
+/// # Errors
+/// [`Error::Run`] when a run's folder can't be read.
+pub fn place_of(name: &str) -> Result<String> {
+    let run = weights_of(Path::new(name))?;
+    Ok(run.map_or_else(|| name.to_owned(), |folder| folder.to_string_lossy().into_owned()))
+}
+
 /// The weights of a run as other programs and recipes load them: those of the best checkpoint, else of the newest.
 /// `None` for a folder that is no run, or a run without a checkpoint.
 ///
@@ -191,7 +201,8 @@ pub fn options(recipe: &Recipe) -> Options {
             PrecisionSpec::Bf16 => Precision::Bf16,
         },
         training,
-        value_head: recipe.policy.as_ref().is_some_and(|p| p.advantage.needs_critic()),
+        value_head: recipe.labels.is_some()
+            || recipe.policy.as_ref().is_some_and(|p| p.advantage.needs_critic()),
         checkpointing: recipe.model.checkpointing,
         seed: recipe.seed,
         ..Options::default()

@@ -2,7 +2,8 @@
 //!
 //! A method is a composition of the small parts below, chosen in a recipe ([`recipe`]). [`train`] is the one loop: it
 //! does not know which paper it is running. A round of reinforcement learning ([`round`]) samples, scores, assigns
-//! credit, takes advantages ([`update`]) and steps; a round of supervised fine-tuning ([`supervised`]) imitates.
+//! credit, takes advantages ([`update`]) and steps; a round of supervised fine-tuning ([`supervised`]) imitates; a round
+//! on judged steps ([`labels`]) teaches a process reward model.
 #![forbid(unsafe_code)]
 
 pub mod advantage;
@@ -12,11 +13,13 @@ mod error;
 pub mod experience;
 pub mod filter;
 pub mod kl;
+pub mod labels;
 pub mod learner;
 pub mod objective;
 pub mod recipe;
 pub mod round;
 pub mod sampler;
+pub mod signs;
 pub mod supervised;
 pub mod train;
 pub mod update;

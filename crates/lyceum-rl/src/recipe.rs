@@ -34,6 +34,9 @@ pub struct Recipe {
     /// Reinforcement learning on the model's own samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicySpec>,
+    /// Learning to judge steps: a process reward model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelsSpec>,
     /// How gradients become updates.
     #[serde(default)]
     pub optimizer: OptimizerSpec,
@@ -115,6 +118,51 @@ impl Default for SftSpec {
     fn default() -> Self {
         Self { steps: 100, batch: 32, micro_tokens: 2048 }
     }
+}
+
+/// Token classification on the judged steps of the task's attempts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LabelsSpec {
+    /// Optimiser steps; 0 evaluates and trains nothing.
+    pub steps: u64,
+    /// Attempts per step.
+    pub batch: usize,
+    /// Tokens computed at once; bounds memory, does not change the gradient.
+    pub micro_tokens: usize,
+    /// What separates steps; a policy that is judged must end its steps with the same.
+    pub separator: String,
+    /// Chance that a label is turned round.
+    pub noise: f64,
+    /// So many steps, the first ones, train the head alone.
+    pub head_steps: u64,
+    /// Their learning rate, without schedule.
+    pub head_learning_rate: f32,
+}
+
+impl Default for LabelsSpec {
+    fn default() -> Self {
+        Self {
+            steps: 200,
+            batch: 32,
+            micro_tokens: 2048,
+            separator: "\n\n".into(),
+            noise: 0.0,
+            head_steps: 0,
+            head_learning_rate: 1e-3,
+        }
+    }
+}
+
+/// The loop of a recipe.
+#[derive(Clone, Copy, Debug)]
+pub enum Loop<'a> {
+    /// Imitation.
+    Sft(&'a SftSpec),
+    /// Reinforcement.
+    Policy(&'a PolicySpec),
+    /// Token classification.
+    Labels(&'a LabelsSpec),
 }
 
 /// Reinforcement learning: sample, score, assign credit, take advantages, step.
@@ -283,6 +331,39 @@ impl Default for RunSpec {
     }
 }
 
+impl PolicySpec {
+    fn validate(&self) -> Result<()> {
+        let refuse = |message: &str| Err(Error::Config(message.into()));
+        if self.prompts == 0 || self.samples == 0 || self.updates == 0 || self.epochs == 0 {
+            return refuse("policy.prompts, samples, updates and epochs must be at least 1");
+        }
+        if self.minibatches == 0 || self.minibatches > self.prompts {
+            return refuse("policy.minibatches must be between 1 and policy.prompts");
+        }
+        if self.samples == 1 && !self.advantage.needs_critic() {
+            return refuse("policy.samples = 1 leaves a group nothing to compare; use at least 2, or gae");
+        }
+        self.reward.check()?;
+        if self.credit != Credit::Outcome && self.reward.process.is_none() {
+            return refuse(
+                "policy.credit pays process rewards; add a table [policy.reward.process], which names their judge",
+            );
+        }
+        if let Credit::Min { temperature } = self.credit
+            && !(temperature > 0.0 && temperature.is_finite())
+        {
+            return refuse("policy.credit.temperature must be positive");
+        }
+        if let Some(problem) = self.sampling.problem() {
+            return Err(Error::Config(format!("policy.sampling: {problem}")));
+        }
+        if self.sampling.temperature == 0.0 {
+            return refuse("policy.sampling.temperature = 0 makes all samples of a group equal; use 1.0");
+        }
+        Ok(())
+    }
+}
+
 impl Recipe {
     /// Checks what the types can't.
     ///
@@ -290,35 +371,26 @@ impl Recipe {
     /// [`Error::Config`] naming the key and what to put there.
     pub fn validate(&self) -> Result<()> {
         let refuse = |message: &str| Err(Error::Config(message.into()));
-        match (&self.sft, &self.policy) {
-            (None, None) => return refuse("add a table [sft] or [policy]: it chooses the training loop"),
-            (Some(_), Some(_)) => return refuse("[sft] and [policy] are two runs; keep one of them"),
-            (Some(sft), None) if sft.batch == 0 || sft.steps == 0 => {
+        match self.training()? {
+            Loop::Sft(sft) if sft.batch == 0 || sft.steps == 0 => {
                 return refuse("sft.batch and sft.steps must be at least 1");
             }
-            (None, Some(policy)) => {
-                if policy.prompts == 0 || policy.samples == 0 || policy.updates == 0 || policy.epochs == 0 {
-                    return refuse("policy.prompts, samples, updates and epochs must be at least 1");
+            Loop::Sft(_) => {}
+            Loop::Labels(labels) => {
+                if labels.batch == 0 {
+                    return refuse("labels.batch must be at least 1");
                 }
-                if policy.minibatches == 0 || policy.minibatches > policy.prompts {
-                    return refuse("policy.minibatches must be between 1 and policy.prompts");
+                if labels.separator.is_empty() {
+                    return refuse("labels.separator must not be empty");
                 }
-                if policy.samples == 1 && !policy.advantage.needs_critic() {
-                    return refuse(
-                        "policy.samples = 1 leaves a group nothing to compare; use at least 2, or gae",
-                    );
+                if !(0.0..=0.5).contains(&labels.noise) {
+                    return refuse("labels.noise must be between 0 and 0.5");
                 }
-                policy.reward.check()?;
-                if let Some(problem) = policy.sampling.problem() {
-                    return Err(Error::Config(format!("policy.sampling: {problem}")));
-                }
-                if policy.sampling.temperature == 0.0 {
-                    return refuse(
-                        "policy.sampling.temperature = 0 makes all samples of a group equal; use 1.0",
-                    );
+                if self.model.lora.is_some() {
+                    return refuse("[labels] trains whole models; take [model.lora] away");
                 }
             }
-            _ => {}
+            Loop::Policy(policy) => policy.validate()?,
         }
         let rate = self.optimizer.learning_rate;
         if !(rate.is_finite() && rate > 0.0) {
@@ -327,26 +399,41 @@ impl Recipe {
         Ok(())
     }
 
-    /// Optimiser steps in all, for the schedule.
-    #[must_use]
-    pub fn optimizer_steps(&self) -> u64 {
-        match (&self.sft, &self.policy) {
-            (Some(sft), _) => sft.steps,
-            (None, Some(policy)) => {
-                let of_a_round = policy.epochs.saturating_mul(policy.minibatches) as u64;
-                policy.updates.saturating_mul(of_a_round)
+    /// The loop that the recipe chooses.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless there is exactly one of the tables `[sft]`, `[policy]` and `[labels]`.
+    pub fn training(&self) -> Result<Loop<'_>> {
+        let refuse = |message: &str| Err(Error::Config(message.into()));
+        match (&self.sft, &self.policy, &self.labels) {
+            (Some(sft), None, None) => Ok(Loop::Sft(sft)),
+            (None, Some(policy), None) => Ok(Loop::Policy(policy)),
+            (None, None, Some(labels)) => Ok(Loop::Labels(labels)),
+            (None, None, None) => {
+                refuse("add a table [sft], [policy] or [labels]: it chooses the training loop")
             }
-            (None, None) => 0,
+            _ => refuse("[sft], [policy] and [labels] are runs of their own; keep one of them"),
         }
     }
 
-    /// Rounds of the loop: SFT steps or policy updates.
+    /// Optimiser steps in all, for the schedule.
+    #[must_use]
+    pub fn optimizer_steps(&self) -> u64 {
+        let of_a_round = match self.training() {
+            Ok(Loop::Policy(policy)) => policy.epochs.saturating_mul(policy.minibatches) as u64,
+            _ => 1,
+        };
+        self.rounds().saturating_mul(of_a_round)
+    }
+
+    /// Rounds of the loop: SFT steps, policy updates, steps of token classification.
     #[must_use]
     pub fn rounds(&self) -> u64 {
-        match (&self.sft, &self.policy) {
-            (Some(sft), _) => sft.steps,
-            (None, Some(policy)) => policy.updates,
-            (None, None) => 0,
+        match self.training() {
+            Ok(Loop::Sft(sft)) => sft.steps,
+            Ok(Loop::Policy(policy)) => policy.updates,
+            Ok(Loop::Labels(labels)) => labels.steps,
+            Err(_) => 0,
         }
     }
 

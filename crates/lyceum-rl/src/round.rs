@@ -1,20 +1,27 @@
 //! One round of reinforcement learning: sample prompts, roll out, score, assign credit, take advantages, step.
 
-use lyceum_engine::Event;
+use std::sync::Arc;
+
+use lyceum_engine::{Event, Model, ModelRequest};
 use lyceum_env::exam::estimate;
-use lyceum_env::reward::{Answers, Rewards};
+use lyceum_env::reward::{Answers, ProcessReward, Rewards};
 use lyceum_env::rollout::{Plan, Player, rollout};
-use lyceum_env::{Problem, Split, Task};
+use lyceum_env::{Problem, RewardSpec, Split, Task};
+use lyceum_hub::Progress;
+use lyceum_kernels::Pool;
+use lyceum_nn::decoder::{Options, Training};
 use lyceum_run::{Journal, Row};
 use lyceum_stats::Purpose;
 use lyceum_trace::{Boundary, Finish, Trace};
 
 use crate::Result;
+use crate::credit::token_rewards;
 use crate::experience::Sequence;
 use crate::filter::is_mixed;
-use crate::learner::Learner;
+use crate::learner::{Learner, options, place_of};
 use crate::recipe::{PolicySpec, Recipe};
 use crate::sampler::shuffled;
+use crate::signs::signs;
 use crate::update::{Group, Scored, UpdateReport, update};
 
 /// The problems of a round. Endless tasks number on; finite ones are visited in a fresh random order every epoch.
@@ -32,6 +39,35 @@ pub fn problems(recipe: &Recipe, task: &dyn Task, round: u64, count: usize) -> R
     };
     let problems = indices.into_iter().map(|index| task.problem(Split::Train, recipe.seed, index));
     Ok(problems.collect::<std::result::Result<_, _>>()?)
+}
+
+/// The rewards of a recipe, with the process reward model loaded if it names one.
+///
+/// # Errors
+/// [`Error::Engine`](crate::Error::Engine) for a model that can't be found or read.
+pub fn rewards(recipe: &Recipe, pool: &Arc<Pool>, progress: &dyn Progress) -> Result<Rewards> {
+    let Some(spec) = recipe.policy.as_ref().map(|policy| &policy.reward) else {
+        return Ok(Rewards::open(&RewardSpec::default()));
+    };
+    let process = match &spec.process {
+        None => None,
+        Some(process) => {
+            let load = |name: &String| {
+                let options = Options { value_head: true, ..options(recipe) };
+                let options = Options { training: Training::Full, ..options };
+                let request = ModelRequest {
+                    name: place_of(name)?,
+                    adapter: None,
+                    options,
+                    preset_context: recipe.model.context,
+                };
+                Ok::<_, crate::Error>(Model::load(request, Arc::clone(pool), progress)?)
+            };
+            let model = process.model.as_ref().map(load).transpose()?;
+            Some(ProcessReward::new(process.clone(), model))
+        }
+    };
+    Ok(Rewards::open(spec).with_process(process))
 }
 
 /// Samples and scores the answers of a round: a group of traces for each problem.
@@ -57,12 +93,14 @@ pub fn collect(
         sampling: spec.sampling.clone(),
         max_new_tokens: spec.max_new_tokens,
         stop: Vec::new(),
+        step_separator: spec.reward.process.as_ref().map(|process| process.separator.clone()),
         purpose: Purpose::Tokens,
     };
     let name = format!("{}@step-{round}", learner.model.identity.name);
     let player =
         Player { generator: learner.generator(spec.decode_batch), codec: &learner.model.codec, model: &name };
     let mut groups = rollout(&player, task, &problems, &plan, observe)?;
+    rewards.judge(task, &problems, &mut groups)?;
     score(rewards, &mut groups, journal, round + 1)?;
     Ok(groups)
 }
@@ -80,6 +118,7 @@ pub fn learn(
 ) -> Result<Row> {
     let mut row = Row::new(round + 1);
     describe(traces, &mut row);
+    signs(traces, spec.credit, &mut row);
     let groups: Vec<Group> = traces.iter().filter_map(|group| group_of(group, spec)).collect();
     row.set("rollout/groups-trained", groups.len() as f64);
     if groups.is_empty() {
@@ -98,19 +137,23 @@ fn group_of(traces: &[Trace], spec: &PolicySpec) -> Option<Group> {
         let cut = trace.calls.iter().any(|call| call.finish == Some(Finish::Length));
         trace.total.is_some() && !(spec.drop_truncated && cut)
     };
-    let usable: Vec<&Trace> = traces.iter().filter(usable).collect();
-    let totals: Vec<f32> = usable.iter().filter_map(|trace| trace.total).map(|total| total as f32).collect();
-    let alone = usable.len() < 2 && !spec.advantage.needs_critic();
-    if usable.is_empty() || alone || !spec.filter.keeps(&totals) {
-        return None;
-    }
-    let scored = usable.iter().zip(totals).filter_map(|(trace, total)| {
-        let record = trace.calls.iter().find(|call| call.role == "policy")?.tokens.as_ref()?;
-        let sequence = Sequence::of_record(record);
-        let rewards = spec.credit.token_rewards(sequence.trained.len(), total);
-        Some(Scored { sequence, rewards })
-    });
-    Some(scored.collect())
+    let scored = traces.iter().filter(usable).filter_map(|trace| scored(trace, spec));
+    let group: Group = scored.collect();
+    let totals: Vec<f32> = group.iter().map(|sample| sample.rewards.iter().sum()).collect();
+    let alone = group.len() < 2 && !spec.advantage.needs_critic();
+    (!group.is_empty() && !alone && spec.filter.keeps(&totals)).then_some(group)
+}
+
+/// A trace's tokens with the reward on each: what its steps are paid, and the combined reward at the end.
+fn scored(trace: &Trace, spec: &PolicySpec) -> Option<Scored> {
+    let record = trace.calls.iter().find(|call| call.role == "policy")?.tokens.as_ref()?;
+    let sequence = Sequence::of_record(record);
+    let process: Vec<f32> = trace.process.iter().map(|&score| score as f32).collect();
+    let ends: Vec<usize> =
+        record.steps.iter().map(|&end| sequence.trained.partition_point(|&at| at < end)).collect();
+    let paid = spec.credit.transform(&process);
+    let rewards = token_rewards(sequence.trained.len(), &ends, &paid, trace.total? as f32);
+    Some(Scored { sequence, rewards, ends })
 }
 
 /// What the rollouts were like: rewards by component with the unscored counted, lengths, faults.

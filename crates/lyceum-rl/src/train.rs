@@ -15,8 +15,8 @@ use lyceum_stats::{Estimate, Purpose};
 use lyceum_trace::{Trace, Writer};
 
 use crate::learner::Learner;
-use crate::recipe::{PrecisionSpec, Recipe};
-use crate::{Error, Result, round, supervised};
+use crate::recipe::{Loop, PolicySpec, PrecisionSpec, Recipe};
+use crate::{Error, Result, labels, round, supervised};
 
 /// How a training run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,9 +80,10 @@ impl Training<'_> {
         let mut interrupted = false;
         while done < rounds && !interrupted {
             let begin = Instant::now();
-            let mut row = match &self.recipe.sft {
-                Some(sft) => supervised::round(&mut self.learner, self.recipe, sft, self.task, done)?,
-                None => self.reinforce(done, &mut journal, &mut traces)?,
+            let mut row = match self.recipe.training()? {
+                Loop::Sft(sft) => supervised::round(&mut self.learner, self.recipe, sft, self.task, done)?,
+                Loop::Labels(spec) => labels::round(&mut self.learner, self.recipe, spec, self.task, done)?,
+                Loop::Policy(spec) => self.reinforce(spec, done, &mut journal, &mut traces)?,
             };
             row.set_wall("round/seconds", begin.elapsed().as_secs_f64());
             done += 1;
@@ -104,10 +105,13 @@ impl Training<'_> {
     }
 
     /// A round of reinforcement learning.
-    fn reinforce(&mut self, done: u64, journal: &mut Journal, log: &mut Writer) -> Result<Row> {
-        let Some(spec) = &self.recipe.policy else {
-            return Err(Error::Config("add a table [sft] or [policy]: it chooses the training loop".into()));
-        };
+    fn reinforce(
+        &mut self,
+        spec: &PolicySpec,
+        done: u64,
+        journal: &mut Journal,
+        log: &mut Writer,
+    ) -> Result<Row> {
         let begin = Instant::now();
         let groups = match &self.recorded {
             Some(recorded) => recorded[done as usize % recorded.len()].clone(),
@@ -151,9 +155,17 @@ impl Training<'_> {
         }
     }
 
-    /// Examines the model on the held-out splits, greedily.
+    /// Examines the model on the held-out splits: greedy answers, or the judgement of steps.
     fn evaluate(&self, row: &mut Row, evals: &mut Vec<(String, Estimate)>, log: &mut Writer) -> Result<()> {
         evals.clear();
+        if let Loop::Labels(spec) = self.recipe.training()? {
+            for split in &self.recipe.eval.splits {
+                let found = labels::evaluate(&self.learner, self.recipe, spec, self.task, *split)?;
+                evals.extend(found.get(labels::STEP_ACCURACY).map(|estimate| (split.to_string(), *estimate)));
+                row.evals.extend(found.into_iter().map(|(name, value)| (format!("{split}/{name}"), value)));
+            }
+            return Ok(());
+        }
         for split in &self.recipe.eval.splits {
             let exam = self.examine(*split, row.step)?;
             for (name, estimate) in &exam.components {
@@ -191,6 +203,7 @@ impl Training<'_> {
             sampling: lyceum_engine::Sampling::greedy(),
             max_new_tokens: recipe.eval_tokens(),
             stop: Vec::new(),
+            step_separator: None,
             purpose: Purpose::Evaluation,
         };
         Ok(examine(&player, self.task, &problems, &plan, &mut |_| {})?)
@@ -225,7 +238,14 @@ fn keeps(trace: &Trace, share: f64) -> bool {
 
 /// A few words for the progress bar.
 fn summary(row: &Row) -> String {
-    let shown = ["sft/loss", "reward/total", "policy/entropy", "optimizer/gradient-norm"];
+    let shown = [
+        "sft/loss",
+        "labels/loss",
+        "labels/accuracy",
+        "reward/total",
+        "policy/entropy",
+        "optimizer/gradient-norm",
+    ];
     let words = shown.iter().filter_map(|name| Some((name, row.metrics.get(*name)?)));
     let text: Vec<String> = words
         .map(|(name, value)| format!("{} {value:.3}", name.rsplit('/').next().unwrap_or(name)))

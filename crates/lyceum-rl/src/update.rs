@@ -17,6 +17,8 @@ pub struct Scored {
     pub sequence: Sequence,
     /// One reward a trained token.
     pub rewards: Vec<f32>,
+    /// Ends of its steps among the trained tokens, as [`SampleRewards::ends`].
+    pub ends: Vec<usize>,
 }
 
 /// Samples of one prompt, to be compared with each other.
@@ -153,11 +155,15 @@ fn prepare<'a, P: Policy>(
     let samples: Vec<Vec<SampleRewards<'_>>> = rewards
         .iter()
         .zip(&before)
-        .map(|(group, before)| {
-            group.iter().zip(before).map(|(rewards, b)| SampleRewards { rewards, values: &b.value }).collect()
+        .zip(groups)
+        .map(|((rewards, before), group)| {
+            let members = rewards.iter().zip(before).zip(group);
+            members
+                .map(|((rewards, b), s)| SampleRewards { rewards, ends: &s.ends, values: &b.value })
+                .collect()
         })
         .collect();
-    let advantages = spec.advantage.estimate(&samples);
+    let advantages = spec.advantage.estimate(&samples, spec.max_new_tokens);
     drop(samples);
     let zipped = sequences.into_iter().zip(before).zip(advantages);
     Ok(zipped

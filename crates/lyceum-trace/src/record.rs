@@ -33,6 +33,10 @@ pub struct Trace {
     /// The combined reward; absent where it could not be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<f64>,
+    /// The process reward of each reasoning step of the policy's call, in the order of its
+    /// [`TokenRecord::steps`]; empty where no step was judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub process: Vec<f64>,
     /// What it took.
     #[serde(default)]
     pub cost: Cost,
@@ -265,6 +269,7 @@ impl Trace {
             calls: Vec::new(),
             rewards: BTreeMap::new(),
             total: None,
+            process: Vec::new(),
             cost: Cost::default(),
             faults: Vec::new(),
             wall: Wall::default(),
@@ -325,6 +330,9 @@ impl Trace {
         let clock = [("wall.started", self.wall.started), ("wall.seconds", self.wall.seconds)];
         let mut numbers = rewards
             .chain(clock.into_iter().chain([("total", self.total)]).filter_map(|(n, v)| Some((n, v?))));
+        if let Some(bad) = self.process.iter().find(|reward| !reward.is_finite()) {
+            return Err(Error::Invalid(format!("a process reward is {bad}")));
+        }
         match numbers.find(|(_, value)| !value.is_finite()) {
             Some((name, value)) => Err(Error::Invalid(format!("{name} is {value}"))),
             None => Ok(()),

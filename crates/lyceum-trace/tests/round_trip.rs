@@ -111,9 +111,10 @@ fn trace() -> impl Strategy<Value = Trace> {
     });
     let wall = (of(finite()), of(finite())).prop_map(|(started, seconds)| Wall { started, seconds });
     let head = (text(), text(), problem, of(any::<u64>()), any::<u32>());
-    let tail = (btree_map(text(), score, 0..4), of(finite()), cost, vec(fault, 0..3), wall);
+    let tail =
+        (btree_map(text(), score, 0..4), of(finite()), cost, vec(fault, 0..3), wall, vec(finite(), 0..3));
     (head, vec(call(), 0..4), tail).prop_map(|((id, task, problem, step, sample), mut calls, tail)| {
-        let (rewards, total, cost, faults, wall) = tail;
+        let (rewards, total, cost, faults, wall, process) = tail;
         for (index, call) in calls.iter_mut().enumerate() {
             call.parent = call.parent.map(|parent| parent % (index + 1)).filter(|&parent| parent < index);
         }
@@ -121,7 +122,18 @@ fn trace() -> impl Strategy<Value = Trace> {
             .into_iter()
             .map(|(boundary, cause)| Fault { boundary, cause, call: calls.len().checked_sub(1) })
             .collect();
-        Trace { step, sample, calls, rewards, total, cost, faults, wall, ..Trace::new(id, task, problem) }
+        Trace {
+            step,
+            sample,
+            calls,
+            rewards,
+            total,
+            process,
+            cost,
+            faults,
+            wall,
+            ..Trace::new(id, task, problem)
+        }
     })
 }
 

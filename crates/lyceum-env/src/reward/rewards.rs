@@ -7,7 +7,11 @@ use lyceum_trace::{Content, Score, Source, Trace};
 
 use super::command::{CommandReward, Question};
 use super::component::{Failure, FailureKind};
+use super::process::ProcessReward;
 use super::spec::RewardSpec;
+use crate::Result as EnvResult;
+use crate::task::keyed::fingerprint;
+use crate::task::{Problem, Task};
 
 /// The components of one trace that a command gave.
 pub type Answers = BTreeMap<String, Score>;
@@ -16,6 +20,7 @@ pub type Answers = BTreeMap<String, Score>;
 pub struct Rewards {
     spec: RewardSpec,
     command: Option<CommandReward>,
+    process: Option<ProcessReward>,
 }
 
 impl Rewards {
@@ -28,7 +33,21 @@ impl Rewards {
         let command = spec.command.as_ref().map(|command| {
             CommandReward::new(command.clone(), seconds(spec.deadline, 10.0), seconds(spec.startup, 60.0))
         });
-        Self { spec: spec.clone(), command }
+        Self { spec: spec.clone(), command, process: None }
+    }
+
+    /// With a judge of steps.
+    #[must_use]
+    pub fn with_process(self, process: Option<ProcessReward>) -> Self {
+        Self { process, ..self }
+    }
+
+    /// Judges the steps of the traces, if the recipe wants that; `problems[i]` is what the traces of `groups[i]` answer.
+    ///
+    /// # Errors
+    /// As [`ProcessReward::judge`].
+    pub fn judge(&self, task: &dyn Task, problems: &[Problem], groups: &mut [Vec<Trace>]) -> EnvResult<()> {
+        self.process.as_ref().map_or(Ok(()), |process| process.judge(task, problems, groups))
     }
 
     /// Whether something outside this process is asked, whose answers a resumed run must not ask for again.
@@ -71,7 +90,9 @@ impl Rewards {
                     .rewards
                     .insert("length".to_owned(), Score::of(length.score(trace.cost.generated_tokens)));
             }
-            trace.total = self.spec.combine(|name| component(trace, name)).ok();
+            let known = self.spec.known.is_none_or(|share| share_of(&trace.problem.id) < share);
+            trace.total =
+                if known { self.spec.combine(|name| component(trace, name)).ok() } else { Some(0.0) };
         }
     }
 
@@ -80,6 +101,11 @@ impl Rewards {
         let answers = self.ask(traces);
         self.apply(traces, &answers);
     }
+}
+
+/// A stable number in [0, 1) for a problem.
+fn share_of(problem: &str) -> f64 {
+    (fingerprint(problem) >> 11) as f64 / (1u64 << 53) as f64
 }
 
 fn component(trace: &Trace, name: &str) -> Result<f64, Failure> {

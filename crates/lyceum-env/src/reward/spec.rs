@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::component::{Failure, FailureKind};
+use super::process::ProcessSpec;
 use crate::error::{Error, Result};
 
 /// How components become one number.
@@ -54,6 +55,14 @@ pub struct RewardSpec {
     /// Scores the number of new tokens as the component `length`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<LengthSpec>,
+    /// Judges every step of a completion. Where these rewards land is the recipe's `credit`; they are no component and
+    /// have no part in the rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessSpec>,
+    /// Share of the problems whose components are known; on all others the combined reward is 0 whatever the
+    /// completion (PURE's "PRM + 10 % verifiable" is 0.1). Which they are depends on the problem alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known: Option<f64>,
     /// A program that scores completions: JSON lines in, JSON lines out (see [`CommandReward`](super::CommandReward)).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
@@ -88,6 +97,12 @@ impl RewardSpec {
         }
         if self.length.is_some_and(|length| length.limit <= length.free) {
             return refuse("length", "must have a limit above free");
+        }
+        if self.known.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+            return refuse("known", "must be a share between 0 and 1");
+        }
+        if self.process.as_ref().is_some_and(|process| process.separator.is_empty()) {
+            return refuse("process.separator", "must not be empty");
         }
         if self.gate.is_some() && self.rule != Rule::Gate {
             return refuse("gate", "needs rule = \"gate\"");
@@ -177,6 +192,8 @@ mod tests {
             ("length = {free = 9, limit = 9}", "`length`"),
             ("gate = 'correct'", "`gate`"),
             ("weights = {a = nan}", "`weights`"),
+            ("known = 1.5", "`known`"),
+            ("process = {separator = ''}", "`process.separator`"),
         ] {
             assert!(spec(toml).check().unwrap_err().to_string().contains(key), "{toml}");
         }

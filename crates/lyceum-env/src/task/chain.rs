@@ -13,6 +13,7 @@
 //! model something to pad with, which is how sum-form process rewards are hacked (PURE, arXiv 2504.15275).
 
 mod arithmetic;
+mod attempt;
 mod label;
 
 use std::borrow::Cow;
@@ -24,8 +25,9 @@ use serde_json::json;
 pub use arithmetic::{Chain, Operator};
 pub use label::{StepKind, StepLabel, label_steps};
 
+use self::attempt::attempt;
 use super::keyed::{generator, is_heldout};
-use super::{ComponentInfo, Message, Problem, Split, Task};
+use super::{ComponentInfo, JudgedStep, Message, Problem, Split, Task};
 use crate::error::{Error, Result};
 use crate::reward::{Component, Range};
 
@@ -63,6 +65,10 @@ pub struct ChainOptions {
     pub operators: String,
     /// Chance of a filler line before each step of a demonstration.
     pub filler: f64,
+    /// Chance of a mistake in each step of an attempt (the judged solutions that a process reward model learns from).
+    pub mistakes: f64,
+    /// Chance of a filler line before each step of an attempt; it is judged wrong, as it is no progress.
+    pub attempt_filler: f64,
     /// The prompt, with `{question}` in it.
     pub prompt: String,
 }
@@ -77,6 +83,8 @@ impl Default for ChainOptions {
             largest_factor: 9,
             operators: "+-*".to_owned(),
             filler: 0.0,
+            mistakes: 0.25,
+            attempt_filler: 0.0,
             prompt: "{question}\n".to_owned(),
         }
     }
@@ -115,8 +123,15 @@ impl ChainTask {
         if !(2..=1_000).contains(&options.largest_factor) {
             return refuse("largest_factor", "must be 2 to 1000");
         }
-        if !(0.0..1.0).contains(&options.filler) {
-            return refuse("filler", "must be a chance: at least 0 and less than 1");
+        let chances = [
+            ("filler", options.filler),
+            ("mistakes", options.mistakes),
+            ("attempt_filler", options.attempt_filler),
+        ];
+        for (name, chance) in chances {
+            if !(0.0..1.0).contains(&chance) {
+                return refuse(name, "must be a chance: at least 0 and less than 1");
+            }
         }
         if !options.prompt.contains("{question}") {
             return refuse("prompt", "must contain {question}");
@@ -232,6 +247,26 @@ impl Task for ChainTask {
     fn gold(&self, problem: &Problem) -> String {
         format!("answer {}", problem.answer)
     }
+
+    fn attempt(&self, problem: &Problem) -> Option<Vec<JudgedStep>> {
+        let chain = Chain::of(problem)?;
+        Some(attempt(&chain, &self.options, &mut generator(&format!("{NAME}/attempt/{}", problem.id), &[])))
+    }
+
+    fn judge(&self, problem: &Problem, steps: &[&str]) -> Option<Vec<f64>> {
+        let chain = Chain::of(problem)?;
+        let lines: Vec<&str> = steps.iter().map(|step| step.strip_suffix('\n').unwrap_or(step)).collect();
+        let labels = label_steps(&chain, &lines.join("\n"));
+        // A step that holds several lines is as good as its worst; what comes after the text is malformed.
+        let mut labels = labels.iter();
+        let judge = |line: &&str| {
+            let own: Vec<&StepLabel> = labels.by_ref().take(line.split('\n').count()).collect();
+            let right =
+                !own.is_empty() && own.iter().all(|l| matches!(l.kind, StepKind::Correct | StepKind::Filler));
+            if right { 1.0 } else { -1.0 }
+        };
+        Some(lines.iter().map(judge).collect())
+    }
 }
 
 #[cfg(test)]
@@ -242,6 +277,22 @@ mod tests {
 
     fn task(options: ChainOptions) -> ChainTask {
         ChainTask::new(options).unwrap()
+    }
+
+    #[test]
+    fn steps_are_judged_one_by_one() {
+        let task = task(ChainOptions::default());
+        let meta = json!({ "question": "37 +5 *3 -41", "modulus": 100 });
+        let problem =
+            Problem { meta: meta.as_object().unwrap().clone(), ..task.problem(Split::Train, 0, 0).unwrap() };
+        let judge = |steps: &[&str]| task.judge(&problem, steps).unwrap();
+        assert_eq!(
+            judge(&["37+5=42\n", "so 42\n", "42*3=27\n", "27-41=86\n", "answer 86"]),
+            [1.0, 1.0, -1.0, 1.0, 1.0]
+        );
+        assert_eq!(judge(&["37+5=42\n42*3=26", "\n", "nonsense\n", "\n"]), [1.0, -1.0, -1.0, -1.0]);
+        assert_eq!(judge(&["37+5=43\n43*3=29\n"]), [-1.0]);
+        assert_eq!(judge(&[]), Vec::<f64>::new());
     }
 
     fn questions(task: &ChainTask, split: Split, seed: u64, n: u64) -> HashSet<String> {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::options::read;
 use super::registry::{TaskSpec, open};
-use super::{ComponentInfo, Problem, Split, Task, no_split};
+use super::{ComponentInfo, JudgedStep, Problem, Split, Task, no_split};
 use crate::error::{Error, Result};
 use crate::reward::Component;
 
@@ -54,6 +54,12 @@ impl MixTask {
         let number = problem.id.split_once('@').and_then(|(number, _)| number.parse::<usize>().ok());
         number.and_then(|number| self.tasks.get(number)).unwrap_or(&self.tasks[0]).as_ref()
     }
+}
+
+/// The problem as its own task numbered it.
+fn disowned(problem: &Problem) -> Problem {
+    let id = problem.id.split_once('@').map_or(problem.id.as_str(), |(_, id)| id).to_owned();
+    Problem { id, ..problem.clone() }
 }
 
 fn owned(number: usize, problem: Problem) -> Problem {
@@ -111,6 +117,15 @@ impl Task for MixTask {
 
     fn gold(&self, problem: &Problem) -> String {
         self.owner(problem).gold(problem)
+    }
+
+    fn attempt(&self, problem: &Problem) -> Option<Vec<JudgedStep>> {
+        let own = self.owner(problem);
+        own.attempt(&disowned(problem))
+    }
+
+    fn judge(&self, problem: &Problem, steps: &[&str]) -> Option<Vec<f64>> {
+        self.owner(problem).judge(&disowned(problem), steps)
     }
 }
 

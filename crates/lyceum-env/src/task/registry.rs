@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::Task;
 use super::chain::ChainTask;
 use super::countdown::CountdownTask;
+use super::mistakes::MistakesTask;
 use super::mix::MixTask;
 use super::options::read;
 use super::own_data::own_data;
@@ -25,13 +26,14 @@ pub struct TaskSpec {
 type Make = fn(Map<String, Value>) -> Result<Box<dyn Task>>;
 
 /// One row a task: name and how it is made of its options.
-const TASKS: [(&str, Make); 8] = [
+const TASKS: [(&str, Make); 9] = [
     ("chain", |options| Ok(Box::new(ChainTask::new(read("chain", options)?)?))),
     ("countdown", |options| Ok(Box::new(CountdownTask::new(read("countdown", options)?)?))),
     ("gsm8k", |options| Ok(Box::new(public_data::gsm8k(options)?))),
     ("mawps", |options| Ok(Box::new(public_data::mawps(options)?))),
     ("svamp", |options| Ok(Box::new(public_data::svamp(options)?))),
     ("math500", |options| Ok(Box::new(public_data::math500(options)?))),
+    ("bigbench_mistake", |options| Ok(Box::new(MistakesTask::new(options)?))),
     ("jsonl", |options| Ok(Box::new(own_data(options)?))),
     ("mix", |options| Ok(Box::new(MixTask::new(options)?))),
 ];

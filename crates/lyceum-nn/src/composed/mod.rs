@@ -223,6 +223,12 @@ impl Policy for ComposedPolicy {
         self.gradient.fill(0.0);
     }
 
+    fn keep_gradient(&mut self, keep: &dyn Fn(&str) -> bool) {
+        for entry in self.layout.entries().iter().filter(|entry| !keep(&entry.name)) {
+            self.gradient[entry.range()].fill(0.0);
+        }
+    }
+
     fn gradient_norm(&self) -> f64 {
         squared_norm(&self.pool, &self.gradient).sqrt()
     }

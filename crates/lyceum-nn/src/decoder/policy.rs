@@ -296,6 +296,12 @@ impl Policy for KernelPolicy {
         self.decoder.pool.split(&mut self.gradient, 1, |_, part| part.fill(0.0));
     }
 
+    fn keep_gradient(&mut self, keep: &dyn Fn(&str) -> bool) {
+        for entry in self.decoder.trainable_entries().iter().filter(|entry| !keep(&entry.name)) {
+            self.gradient[entry.range()].fill(0.0);
+        }
+    }
+
     fn gradient_norm(&self) -> f64 {
         squared_norm(&self.decoder.pool, &self.gradient).sqrt()
     }

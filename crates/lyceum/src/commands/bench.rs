@@ -11,6 +11,7 @@ use lyceum_kernels::{HugeVec, Mat, Packed, Pool, Precision, gemm_packed, peak_gf
 use lyceum_nn::decoder::{Options, Training};
 use lyceum_nn::lora::LoraConfig;
 use lyceum_nn::policy::{Batch, Policy};
+use lyceum_rl::credit::token_rewards;
 use lyceum_rl::experience::Sequence;
 use lyceum_rl::recipe::{OptimizerSpec, PolicySpec};
 use lyceum_rl::update::{Group, Scored, update};
@@ -168,9 +169,13 @@ fn grpo(session: &Session, arguments: &BenchArgs, pool: &Arc<Pool>) -> Result<()
                     let reward = even as f32 / answer.ids.len().max(1) as f32;
                     let trained: Vec<u32> =
                         (prompt.len()..prompt.len() + answer.ids.len()).map(|at| at as u32).collect();
-                    let rewards = spec.credit.token_rewards(trained.len(), reward);
+                    let rewards = token_rewards(trained.len(), &[], &[], reward);
                     let ids = [prompt.as_slice(), &answer.ids].concat();
-                    Scored { sequence: Sequence { ids, trained, behaviour: answer.logp }, rewards }
+                    Scored {
+                        sequence: Sequence { ids, trained, behaviour: answer.logp },
+                        rewards,
+                        ends: Vec::new(),
+                    }
                 });
                 scored.collect()
             })

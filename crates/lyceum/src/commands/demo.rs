@@ -146,6 +146,7 @@ fn stage(
             sampling: lyceum_engine::Sampling::greedy(),
             max_new_tokens,
             stop: Vec::new(),
+            step_separator: None,
             purpose: Purpose::Evaluation,
         };
         let player = Player { generator: model.generator(64), codec: &model.codec, model: name };

@@ -5,11 +5,10 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use lyceum_env::reward::Rewards;
 use lyceum_env::task;
 use lyceum_rl::learner::Learner;
-use lyceum_rl::recipe::Recipe;
-use lyceum_rl::{round, supervised};
+use lyceum_rl::recipe::{Loop, Recipe};
+use lyceum_rl::{labels, round, supervised};
 
 use crate::commands::bench::peak_memory;
 use crate::out;
@@ -23,17 +22,20 @@ pub fn run(session: &Session, recipe: &lyceum_run::Recipe<Recipe>) -> Result<()>
     let text = recipe.to_toml()?;
     let recipe = &recipe.value;
     let task = task::open(&recipe.task)?;
-    let mut learner = Learner::load(recipe, &session.pool()?, &session.downloads())?;
+    let pool = session.pool()?;
+    let mut learner = Learner::load(recipe, &pool, &session.downloads())?;
     let weights = learner.model.policy.decoder().bytes();
     session.say(&format!("trying {} rounds to measure memory and time", TIMED + 1));
-    let reward = recipe.policy.as_ref().map(|policy| policy.reward.clone()).unwrap_or_default();
-    let mut rewards = Rewards::open(&reward);
+    let mut rewards = round::rewards(recipe, &pool, &session.downloads())?;
     let mut one = |number: u64| -> Result<()> {
-        match (&recipe.sft, &recipe.policy) {
-            (Some(sft), _) => {
+        match recipe.training()? {
+            Loop::Sft(sft) => {
                 supervised::round(&mut learner, recipe, sft, task.as_ref(), number)?;
             }
-            (None, Some(policy)) => {
+            Loop::Labels(spec) => {
+                labels::round(&mut learner, recipe, spec, task.as_ref(), number)?;
+            }
+            Loop::Policy(policy) => {
                 let groups = round::collect(
                     &learner,
                     recipe,
@@ -46,7 +48,6 @@ pub fn run(session: &Session, recipe: &lyceum_run::Recipe<Recipe>) -> Result<()>
                 )?;
                 round::learn(&mut learner, recipe, policy, &groups, number)?;
             }
-            (None, None) => {}
         }
         Ok(())
     };

@@ -80,6 +80,7 @@ pub fn run(session: &Session, arguments: &EvalArgs) -> Result<()> {
         sampling,
         max_new_tokens: arguments.sampling.max_new_tokens,
         stop: arguments.sampling.stop.clone(),
+        step_separator: None,
         purpose: Purpose::Evaluation,
     };
     let player = Player {

@@ -1,7 +1,6 @@
 //! `lyceum rollout`.
 
 use anyhow::{Context, Result};
-use lyceum_env::reward::Rewards;
 use lyceum_env::task;
 use lyceum_rl::learner::Learner;
 use lyceum_rl::recipe::Recipe;
@@ -19,8 +18,8 @@ pub fn run(session: &Session, arguments: &RolloutArgs) -> Result<()> {
     let spec =
         recipe.policy.as_ref().context("the recipe has no table [policy]: there is nothing to roll out")?;
     let task = task::open(&recipe.task)?;
-    let mut rewards = Rewards::open(&spec.reward);
     let pool = session.pool()?;
+    let mut rewards = round::rewards(&recipe, &pool, &session.downloads())?;
     let learner = Learner::load(&recipe, &pool, &session.downloads())?;
     let (mut writer, _) = Writer::append(&arguments.out)?;
     let (mut count, mut sum) = (0usize, 0.0);

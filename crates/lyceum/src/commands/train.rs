@@ -7,6 +7,7 @@ use lyceum_env::reward::Rewards;
 use lyceum_env::task::{self, Task};
 use lyceum_rl::learner::Learner;
 use lyceum_rl::recipe::Recipe;
+use lyceum_rl::round;
 use lyceum_rl::train::{Outcome, Training};
 use lyceum_run::{Checkpoint, Interrupt, Layout, RunFolder};
 use lyceum_trace::Trace;
@@ -54,6 +55,7 @@ pub fn start(
     let recorded = recorded(&recipe.value)?;
     let pool = session.pool()?;
     let learner = Learner::load(&recipe.value, &pool, &session.downloads())?;
+    let rewards = round::rewards(&recipe.value, &pool, &session.downloads())?;
     recipe.pin("model", &learner.model.identity.fingerprint)?;
     let text = recipe.to_toml()?;
     let folder = match out {
@@ -61,7 +63,7 @@ pub fn start(
         None => RunFolder::create(Path::new(RUNS), &recipe.value.name, &text)?,
     };
     session.say(&format!("run {}", folder.layout().root().display()));
-    train(session, &recipe.value, learner, task.as_ref(), folder, None, recorded, interrupt)
+    train(session, &recipe.value, learner, task.as_ref(), folder, None, recorded, rewards, interrupt)
 }
 
 /// Continues a run from its newest whole checkpoint.
@@ -76,9 +78,20 @@ pub fn resume(session: &Session, run: &Path, interrupt: Interrupt) -> Result<Out
     let recorded = recorded(&recipe.value)?;
     let pool = session.pool()?;
     let learner = Learner::load(&recipe.value, &pool, &session.downloads())?;
+    let rewards = round::rewards(&recipe.value, &pool, &session.downloads())?;
     recipe.pin("model", &learner.model.identity.fingerprint)?;
     let checkpoint = resumed.checkpoint.as_ref();
-    train(session, &recipe.value, learner, task.as_ref(), resumed.folder, checkpoint, recorded, interrupt)
+    train(
+        session,
+        &recipe.value,
+        learner,
+        task.as_ref(),
+        resumed.folder,
+        checkpoint,
+        recorded,
+        rewards,
+        interrupt,
+    )
 }
 
 fn train(
@@ -89,21 +102,13 @@ fn train(
     folder: RunFolder,
     checkpoint: Option<&Checkpoint>,
     recorded: Option<Vec<Vec<Vec<Trace>>>>,
+    rewards: Rewards,
     interrupt: Interrupt,
 ) -> Result<Outcome> {
-    let reward = recipe.policy.as_ref().map(|policy| policy.reward.clone()).unwrap_or_default();
     let folder = folder.keeping(recipe.run.keep);
     let layout = folder.layout().clone();
-    let training = Training {
-        recipe,
-        learner,
-        task,
-        rewards: Rewards::open(&reward),
-        folder,
-        recorded,
-        interrupt,
-        quiet: session.json,
-    };
+    let training =
+        Training { recipe, learner, task, rewards, folder, recorded, interrupt, quiet: session.json };
     let outcome = training.run(checkpoint);
     // The report is worth most when something went wrong.
     lyceum_run::write_report(&layout)?;
