@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use lyceum_engine::{Event, Model, ModelRequest};
 use lyceum_env::exam::estimate;
-use lyceum_env::reward::{Answers, ProcessReward, Rewards};
+use lyceum_env::reward::{Answers, ProcessReward, ProcessSpec, Rewards};
 use lyceum_env::rollout::{Plan, Player, rollout};
 use lyceum_env::{Problem, RewardSpec, Split, Task};
 use lyceum_hub::Progress;
-use lyceum_kernels::Pool;
-use lyceum_nn::decoder::{Options, Training};
+use lyceum_kernels::{Pool, Precision};
+use lyceum_nn::decoder::Options;
 use lyceum_run::{Journal, Row};
 use lyceum_stats::Purpose;
 use lyceum_trace::{Boundary, Finish, Trace};
@@ -18,7 +18,7 @@ use crate::Result;
 use crate::credit::token_rewards;
 use crate::experience::Sequence;
 use crate::filter::is_mixed;
-use crate::learner::{Learner, options, place_of};
+use crate::learner::{Learner, place_of};
 use crate::recipe::{PolicySpec, Recipe};
 use crate::sampler::shuffled;
 use crate::signs::signs;
@@ -49,25 +49,29 @@ pub fn rewards(recipe: &Recipe, pool: &Arc<Pool>, progress: &dyn Progress) -> Re
     let Some(spec) = recipe.policy.as_ref().map(|policy| &policy.reward) else {
         return Ok(Rewards::open(&RewardSpec::default()));
     };
-    let process = match &spec.process {
-        None => None,
-        Some(process) => {
-            let load = |name: &String| {
-                let options = Options { value_head: true, ..options(recipe) };
-                let options = Options { training: Training::Full, ..options };
-                let request = ModelRequest {
-                    name: place_of(name)?,
-                    adapter: None,
-                    options,
-                    preset_context: recipe.model.context,
-                };
-                Ok::<_, crate::Error>(Model::load(request, Arc::clone(pool), progress)?)
-            };
-            let model = process.model.as_ref().map(load).transpose()?;
-            Some(ProcessReward::new(process.clone(), model))
-        }
-    };
+    let judge = |spec: &ProcessSpec| process_reward(spec, pool, progress);
+    let process = spec.process.as_ref().map(judge).transpose()?;
     Ok(Rewards::open(spec).with_process(process))
+}
+
+/// The judge of steps that a recipe names.
+///
+/// # Errors
+/// As [`rewards`].
+pub fn process_reward(
+    spec: &ProcessSpec,
+    pool: &Arc<Pool>,
+    progress: &dyn Progress,
+) -> Result<ProcessReward> {
+    let load = |name: &String| {
+        // Its head is stored with its weights and is read with them only where they are trainable.
+        let options = Options { precision: Precision::F32, value_head: true, ..Options::default() };
+        let name = place_of(name)?;
+        let request = ModelRequest { name, adapter: None, options, preset_context: 0 };
+        Ok::<_, crate::Error>(Model::load(request, Arc::clone(pool), progress)?)
+    };
+    let model = spec.model.as_ref().map(load).transpose()?;
+    Ok(ProcessReward::new(spec.clone(), model))
 }
 
 /// Samples and scores the answers of a round: a group of traces for each problem.

@@ -11,12 +11,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lyceum_env::reward::Rewards;
 use lyceum_env::task;
 use lyceum_hub::Silent;
 use lyceum_kernels::Pool;
 use lyceum_rl::learner::Learner;
 use lyceum_rl::recipe::Recipe;
+use lyceum_rl::round;
 use lyceum_rl::train::{Outcome, Training};
 use lyceum_run::{Interrupt, Layout, RunFolder, read_rows};
 use serde_json::{Value, json};
@@ -41,12 +41,12 @@ fn run(recipe: &Recipe) -> (Outcome, PathBuf) {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&recipe.name);
     let _ = std::fs::remove_dir_all(&root);
     let task = task::open(&recipe.task).unwrap();
-    let reward = recipe.policy.as_ref().map(|policy| policy.reward.clone()).unwrap_or_default();
+    let pool = Arc::new(Pool::new(1));
     let training = Training {
         recipe,
-        learner: Learner::load(recipe, &Arc::new(Pool::new(1)), &Silent).unwrap(),
+        learner: Learner::load(recipe, &pool, &Silent).unwrap(),
         task: task.as_ref(),
-        rewards: Rewards::open(&reward),
+        rewards: round::rewards(recipe, &pool, &Silent).unwrap(),
         folder: RunFolder::create_at(&root, "").unwrap(),
         recorded: None,
         interrupt: Interrupt::default(),
@@ -114,4 +114,48 @@ fn ppo_with_a_critic_raises_the_reward() {
     let ppo = json!({"advantage": {"kind": "gae"}, "epochs": 2, "minibatches": 2});
     let (first, last) = improvement("learning-ppo", &ppo);
     assert!(last > first + GAIN, "{first} {last}");
+}
+
+/// A model that sums half well is judged step by step: by a model taught from spoilt sums, and by the task itself.
+#[test]
+fn process_rewards_are_learnt_and_teach() {
+    let (start, policy) = run(&imitation("learning-process-start", 200));
+    let policy = policy.to_string_lossy().into_owned();
+
+    let labels = json!({"steps": 250, "batch": 48, "separator": "\n", "head_steps": 10});
+    let optimizer = json!({"learning_rate": 1e-3, "warmup": 10});
+    let mut recipe_of_judge = recipe("learning-judge", &policy, "labels", &labels, &optimizer);
+    recipe_of_judge.task.options.insert("mistakes".into(), json!(0.4));
+    let (_, judge) = run(&recipe_of_judge);
+    let rows = read_rows(&Layout::new(&judge).metrics()).unwrap();
+    let last = &rows[rows.len() - 1].evals;
+    let (told, always) = (last["heldout/step-accuracy"], last["heldout/always-right"]);
+    println!("steps told apart {told}, always right {always}");
+    assert!(told.low > always.high, "{told} {always}");
+
+    let spec = |process: Value| {
+        json!({
+            "updates": 40, "prompts": 16, "samples": 8, "max_new_tokens": 24,
+            "reward": {"weights": {"correct": 0.0}, "process": process},
+            "credit": {"rule": "min"}, "advantage": {"kind": "rloo", "baseline": "token", "whiten": true},
+        })
+    };
+    let oracle = spec(json!({"separator": "\n"}));
+    let (taught, _) =
+        run(&recipe("learning-oracle", &policy, "policy", &oracle, &json!({"learning_rate": 5e-4})));
+    let (before, after) = (start.evals[0].1, taught.evals[0].1);
+    println!("held-out correct {before} to {after}, without a verifiable reward");
+    assert!(after.mean > before.mean + 0.2, "{before} {after}");
+
+    // The trained judge reads the policy's own tokens: a short run, and what it logs.
+    let mut short = spec(json!({"model": judge, "separator": "\n"}));
+    short["updates"] = json!(2);
+    let (_, root) =
+        run(&recipe("learning-judged", &policy, "policy", &short, &json!({"learning_rate": 1e-4})));
+    let rows = read_rows(&Layout::new(root).metrics()).unwrap();
+    for name in
+        ["reward/process", "process/score", "process/agreement", "rollout/steps", "rollout/repetition"]
+    {
+        assert!(rows[1].metrics[name].is_finite(), "{name}");
+    }
 }

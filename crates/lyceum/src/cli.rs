@@ -264,6 +264,13 @@ pub struct EvalArgs {
     /// Most answers computed at once.
     #[arg(long, default_value_t = 32)]
     pub batch: usize,
+    /// A process reward model that chooses among the answers of a problem: prints how often its choice among the first 1,
+    /// 2, 4, ... is right.
+    #[arg(long, value_name = "MODEL")]
+    pub best_of: Option<String>,
+    /// What ends a reasoning step for it.
+    #[arg(long, value_name = "TEXT", default_value = "\n\n")]
+    pub step_separator: String,
     /// How tokens are chosen.
     #[command(flatten)]
     pub sampling: SamplingArgs,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::error::Error;
+use crate::task::keyed::share_of;
 use crate::task::{Problem, Task};
 
 /// The recipe's table `reward.process`.
@@ -22,11 +23,14 @@ pub struct ProcessSpec {
     pub weight: f64,
     /// Tokens that are judged at once; bounds memory.
     pub rows: usize,
+    /// Share of the task's own judgements that are turned round: a judge with blind spots. Which they are depends on the
+    /// problem and the step's text alone, so that they can be found and used, as those of a model can.
+    pub noise: f64,
 }
 
 impl Default for ProcessSpec {
     fn default() -> Self {
-        Self { model: None, separator: "\n\n".into(), weight: 1.0, rows: 4096 }
+        Self { model: None, separator: "\n\n".into(), weight: 1.0, rows: 4096, noise: 0.0 }
     }
 }
 
@@ -78,7 +82,12 @@ impl ProcessReward {
                 };
                 let count = policy_record(trace).map_or(0, |record| record.steps.len());
                 // A last step of end tokens alone has no text: it adds nothing to the step before.
-                let scores = scores.into_iter().chain(std::iter::repeat(0.0)).take(count);
+                let turned = |(score, step): (f64, &&str)| {
+                    let blind = share_of(&format!("{}\n{step}", problem.id)) < self.spec.noise;
+                    if blind { -score } else { score }
+                };
+                let scores =
+                    scores.into_iter().zip(&steps).map(turned).chain(std::iter::repeat(0.0)).take(count);
                 trace.process = scores.map(|score| self.spec.weight * score).collect();
             }
         }

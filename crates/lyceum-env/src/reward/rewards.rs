@@ -10,7 +10,7 @@ use super::component::{Failure, FailureKind};
 use super::process::ProcessReward;
 use super::spec::RewardSpec;
 use crate::Result as EnvResult;
-use crate::task::keyed::fingerprint;
+use crate::task::keyed::share_of;
 use crate::task::{Problem, Task};
 
 /// The components of one trace that a command gave.
@@ -101,11 +101,6 @@ impl Rewards {
         let answers = self.ask(traces);
         self.apply(traces, &answers);
     }
-}
-
-/// A stable number in [0, 1) for a problem.
-fn share_of(problem: &str) -> f64 {
-    (fingerprint(problem) >> 11) as f64 / (1u64 << 53) as f64
 }
 
 fn component(trace: &Trace, name: &str) -> Result<f64, Failure> {

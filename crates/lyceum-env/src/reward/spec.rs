@@ -101,8 +101,13 @@ impl RewardSpec {
         if self.known.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
             return refuse("known", "must be a share between 0 and 1");
         }
-        if self.process.as_ref().is_some_and(|process| process.separator.is_empty()) {
-            return refuse("process.separator", "must not be empty");
+        if let Some(process) = &self.process {
+            if process.separator.is_empty() {
+                return refuse("process.separator", "must not be empty");
+            }
+            if !(0.0..=1.0).contains(&process.noise) || (process.noise > 0.0 && process.model.is_some()) {
+                return refuse("process.noise", "must be a share, and is for the task's own judgement");
+            }
         }
         if self.gate.is_some() && self.rule != Rule::Gate {
             return refuse("gate", "needs rule = \"gate\"");

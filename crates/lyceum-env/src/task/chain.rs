@@ -67,8 +67,10 @@ pub struct ChainOptions {
     pub filler: f64,
     /// Chance of a mistake in each step of an attempt (the judged solutions that a process reward model learns from).
     pub mistakes: f64,
-    /// Chance of a filler line before each step of an attempt; it is judged wrong, as it is no progress.
+    /// Chance of a filler line before each step of an attempt.
     pub attempt_filler: f64,
+    /// Whether a filler line that says the truth is judged right, or wrong as it is no progress.
+    pub filler_is_right: bool,
     /// The prompt, with `{question}` in it.
     pub prompt: String,
 }
@@ -85,6 +87,7 @@ impl Default for ChainOptions {
             filler: 0.0,
             mistakes: 0.25,
             attempt_filler: 0.0,
+            filler_is_right: true,
             prompt: "{question}\n".to_owned(),
         }
     }
@@ -261,8 +264,12 @@ impl Task for ChainTask {
         let mut labels = labels.iter();
         let judge = |line: &&str| {
             let own: Vec<&StepLabel> = labels.by_ref().take(line.split('\n').count()).collect();
-            let right =
-                !own.is_empty() && own.iter().all(|l| matches!(l.kind, StepKind::Correct | StepKind::Filler));
+            let is_right = |label: &&StepLabel| match label.kind {
+                StepKind::Correct => true,
+                StepKind::Filler => self.options.filler_is_right,
+                StepKind::Wrong | StepKind::Malformed => false,
+            };
+            let right = !own.is_empty() && own.iter().all(is_right);
             if right { 1.0 } else { -1.0 }
         };
         Some(lines.iter().map(judge).collect())

@@ -23,6 +23,11 @@ pub(crate) fn fingerprint(text: &str) -> u64 {
     ])
 }
 
+/// A stable number in [0, 1) for a text.
+pub(crate) fn share_of(text: &str) -> f64 {
+    (fingerprint(text) >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// Whether a text belongs to the held-out side when `percent` of all texts do.
 pub(crate) fn is_heldout(text: &str, percent: u64) -> bool {
     fingerprint(text) % 100 < percent

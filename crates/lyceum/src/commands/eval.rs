@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use lyceum_engine::Event;
 use lyceum_env::exam::{Exam, estimate, examine};
+use lyceum_env::reward::ProcessSpec;
 use lyceum_env::rollout::{Plan, Player};
 use lyceum_env::task::{self, TaskSpec};
 use lyceum_env::{Problem, Split};
@@ -29,8 +30,20 @@ struct Report {
     components: BTreeMap<String, Estimate>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pass_at_k: Option<BTreeMap<usize, Estimate>>,
+    /// By number of samples: the answer of the one that a process reward model likes best, and the commonest answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    best_of: Option<BTreeMap<usize, Choice>>,
     tokens: Estimate,
     items: Vec<Item>,
+}
+
+/// How often an answer chosen among several is right.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Choice {
+    /// Chosen by the highest least score of a step.
+    by_least_step: Estimate,
+    /// Chosen by the highest mean score of the steps.
+    by_mean_step: Estimate,
 }
 
 /// The answers to one problem.
@@ -80,7 +93,7 @@ pub fn run(session: &Session, arguments: &EvalArgs) -> Result<()> {
         sampling,
         max_new_tokens: arguments.sampling.max_new_tokens,
         stop: arguments.sampling.stop.clone(),
-        step_separator: None,
+        step_separator: arguments.best_of.as_ref().map(|_| arguments.step_separator.clone()),
         purpose: Purpose::Evaluation,
     };
     let player = Player {
@@ -90,13 +103,17 @@ pub fn run(session: &Session, arguments: &EvalArgs) -> Result<()> {
     };
     let total = (problems.len() * plan.samples) as u64;
     let progress = Progress::new("eval", total, 0, session.json);
-    let exam = examine(&player, task.as_ref(), &problems, &plan, &mut |event| {
+    let mut exam = examine(&player, task.as_ref(), &problems, &plan, &mut |event| {
         if let Event::Done { .. } = event {
             progress.step("");
         }
     })?;
     progress.finish();
-    let report = report(spec, &plan, &model.identity, &exam);
+    let best_of = match &arguments.best_of {
+        Some(judge) => Some(best_of_n(session, judge, &plan, task.as_ref(), &problems, &mut exam)?),
+        None => None,
+    };
+    let report = Report { best_of, ..report(spec, &plan, &model.identity, &exam) };
     if let Some(out) = &arguments.out {
         lyceum_run::write_file(out, &serde_json::to_vec_pretty(&report)?)?;
         session.say(&format!("item by item in {}", out.display()));
@@ -135,9 +152,42 @@ fn report(task: TaskSpec, plan: &Plan, identity: &lyceum_engine::Identity, exam:
         samples: plan.samples,
         components: exam.components.clone(),
         pass_at_k: (plan.samples > 1).then(|| pass_at_k(&items, plan.samples)),
+        best_of: None,
         tokens: exam.tokens,
         items,
     }
+}
+
+/// The accuracy of the answer that a process reward model likes best among the first 1, 2, 4, ... samples.
+fn best_of_n(
+    session: &Session,
+    judge: &str,
+    plan: &Plan,
+    task: &dyn task::Task,
+    problems: &[Problem],
+    exam: &mut Exam,
+) -> Result<BTreeMap<usize, Choice>> {
+    let spec = ProcessSpec {
+        model: Some(judge.to_owned()),
+        separator: plan.step_separator.clone().unwrap_or_default(),
+        ..ProcessSpec::default()
+    };
+    let process = lyceum_rl::round::process_reward(&spec, &session.pool()?, &session.downloads())?;
+    process.judge(task, problems, &mut exam.traces)?;
+    let chosen = |n: usize, worth: &dyn Fn(&[f64]) -> f64| -> Estimate {
+        let right = |group: &Vec<lyceum_trace::Trace>| {
+            let best = group.iter().take(n).max_by(|a, b| worth(&a.process).total_cmp(&worth(&b.process)));
+            let score =
+                best.and_then(|trace| trace.rewards.get(CORRECT)).and_then(lyceum_trace::Score::value);
+            vec![score.unwrap_or(f64::NAN)]
+        };
+        estimate(&exam.traces.iter().map(right).collect::<Vec<_>>())
+    };
+    let least = |scores: &[f64]| scores.iter().copied().fold(f64::INFINITY, f64::min);
+    let mean = |scores: &[f64]| scores.iter().sum::<f64>() / scores.len().max(1) as f64;
+    let counts = std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|&n| n <= plan.samples);
+    let choice = |n| Choice { by_least_step: chosen(n, &least), by_mean_step: chosen(n, &mean) };
+    Ok(counts.map(|n| (n, choice(n))).collect())
 }
 
 /// The chance that at least one of k answers is right, for k = 1, 2, 4, ... (unbiased, Chen et al. 2021, eq. 1).
@@ -180,6 +230,10 @@ fn print(report: &Report) {
     }
     for (k, estimate) in report.pass_at_k.iter().flatten() {
         out!("{:<14} {estimate}", format!("pass@{k}"));
+    }
+    for (n, choice) in report.best_of.iter().flatten() {
+        out!("{:<14} {}  (by least step)", format!("best of {n}"), choice.by_least_step);
+        out!("{:<14} {}  (by mean step)", "", choice.by_mean_step);
     }
     out!("{:<14} {}", "new tokens", report.tokens);
 }
