@@ -53,12 +53,14 @@ pub fn figure(study: &Study, spec: &Figure, records: &[Record]) -> Option<String
     }
     values.retain(|&value| drawable(value));
     let frame = Frame::around(&curves, &values)?;
-    let seeds = curves.iter().map(|curve| curve.seeds).max().unwrap_or(0);
+    let counts = || curves.iter().map(|curve| curve.seeds).filter(|&seeds| seeds > 0);
+    let (fewest, seeds) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
+    let count = if fewest < seeds { format!("{fewest} to {seeds}") } else { seeds.to_string() };
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
          height=\"{HEIGHT}\" role=\"img\"><title>{title}</title><style>{STYLE}</style><rect class=\"page\" \
          width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"8\"/><text class=\"title\" x=\"18\" y=\"27\">{title}</text><text \
-         x=\"18\" y=\"46\">{of}, mean over {seeds} {word}{band}</text>",
+         x=\"18\" y=\"46\">{of}, mean over {count} {word}{band}</text>",
         title = escaped(&spec.title),
         of = escaped(&spec.of),
         word = if seeds == 1 { "seed" } else { "seeds" },

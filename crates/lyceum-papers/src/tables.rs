@@ -20,6 +20,32 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// Columns of a terminal that tables keep to where they can.
+const WIDTH: usize = 118;
+
+/// [`aligned`], as several tables one below the other where one would be too wide; each begins with the first column.
+fn stacked(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let pick = |columns: &[usize]| -> Vec<Vec<String>> {
+        rows.iter()
+            .map(|row| columns.iter().filter_map(|&column| row.get(column).cloned()).collect())
+            .collect()
+    };
+    let fits = |columns: &[usize]| aligned(&pick(columns)).lines().all(|line| line.chars().count() <= WIDTH);
+    let mut tables = Vec::new();
+    let mut taken = vec![0];
+    for column in 1..columns {
+        taken.push(column);
+        if taken.len() > 2 && !fits(&taken) {
+            taken.pop();
+            tables.push(aligned(&pick(&taken)));
+            taken = vec![0, column];
+        }
+    }
+    tables.push(aligned(&pick(&taken)));
+    tables.join("\n")
+}
+
 /// A mean with its interval and all that limits it.
 pub(crate) fn cell(cell: &Cell) -> String {
     let size = cell.estimate.mean.abs();
@@ -92,7 +118,7 @@ fn state(summary: &Summary) -> String {
 pub fn text(summary: &Summary) -> String {
     let mut text = format!("{}: {}\n{}\n", summary.study, summary.title, state(summary));
     text += "mean over seeds [95 % interval] number of seeds\n\n";
-    text += &aligned(&arms(summary));
+    text += &stacked(&arms(summary));
     for claim in &summary.claims {
         let _ = writeln!(text, "\n{}", claim.claim.name);
         let _ = writeln!(text, "  claim     {} ({})", claim.claim.paper, whose(claim));
@@ -151,4 +177,24 @@ fn table(text: &mut String, rows: &[Vec<String>]) {
 /// On one line, and no end of a cell in it.
 fn plain(cell: &str) -> String {
     cell.replace('|', "\\|").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wide_table_is_stacked() {
+        let wide = "x".repeat(50);
+        let rows: Vec<Vec<String>> = ["arm", "min"]
+            .iter()
+            .map(|name| [*name, &wide, "b", &wide, "d"].map(String::from).to_vec())
+            .collect();
+        let text = stacked(&rows);
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert_eq!(text.matches("arm").count(), 1, "118 columns are enough: {text}");
+        let rows: Vec<Vec<String>> = rows.into_iter().map(|row| [row, vec![wide.clone()]].concat()).collect();
+        let text = stacked(&rows);
+        assert_eq!((text.matches("arm").count(), text.matches("\n\n").count()), (2, 1), "{text}");
+    }
 }
