@@ -28,8 +28,9 @@ pub fn run(session: &Session, arguments: &ReproduceArgs) -> Result<()> {
     let plan = Plan::new(study, options, &work)?;
     // Whatever can be refused is refused before anything runs.
     for (path, sets) in plan.recipes() {
-        let recipe = lyceum_run::Recipe::<Recipe>::load(path, sets)?;
-        recipe.value.validate().with_context(|| path.display().to_string())?;
+        let place = || path.display().to_string();
+        let recipe = lyceum_run::Recipe::<Recipe>::load(path, sets).with_context(place)?;
+        recipe.value.validate().with_context(place)?;
     }
     let mut environment = session.environment();
     if let Some(data) = &arguments.data {
