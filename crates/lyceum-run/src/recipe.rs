@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Error, Result};
-use nearest::nearest;
+pub use nearest::nearest;
 pub use node::Origin;
 use node::{Node, Value};
 use read::{Fault, Problem};

@@ -276,7 +276,8 @@ fn shortened(text: &str, most: usize) -> String {
 }
 
 /// Three significant digits, or so.
-pub(crate) fn number(value: f64) -> String {
+#[must_use]
+pub fn number(value: f64) -> String {
     match value.abs() {
         _ if !value.is_finite() => "–".into(),
         0.0 => "0".into(),

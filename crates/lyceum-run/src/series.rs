@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::Row;
 
 /// Points (step, value) in the order of steps; a value may be NaN.
-pub(crate) type Points = Vec<(f64, f64)>;
+pub type Points = Vec<(f64, f64)>;
 
 /// Every metric of the rows by name.
 pub(crate) fn metrics(rows: &[Row]) -> BTreeMap<&str, Points> {
@@ -56,7 +56,8 @@ fn two_sided(points: &[(f64, f64)], half_life: f64) -> Points {
 }
 
 /// At most `bins` points, each the mean of equally many neighbours; NaN where a bin has no number.
-pub(crate) fn binned(points: &[(f64, f64)], bins: usize) -> Points {
+#[must_use]
+pub fn binned(points: &[(f64, f64)], bins: usize) -> Points {
     let size = points.len().div_ceil(bins.max(1)).max(1);
     let mean = |values: &mut dyn Iterator<Item = f64>| {
         let (sum, count) = values.filter(|v| v.is_finite()).fold((0.0, 0.0), |(s, n), v| (s + v, n + 1.0));

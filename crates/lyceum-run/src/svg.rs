@@ -177,7 +177,8 @@ impl Frame {
 }
 
 /// Whether a number has a place in a drawing: finite, and so far from overflow that spans of them are finite too.
-fn drawable(value: f64) -> bool {
+#[must_use]
+pub fn drawable(value: f64) -> bool {
     value.abs() < 1e100
 }
 
@@ -190,7 +191,8 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 }
 
 /// Round values within a range, about `count` of them, with labels of equal precision.
-fn ticks(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
+#[must_use]
+pub fn ticks(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
     let span = high - low;
     let power = 10f64.powf((span / count as f64).log10().floor());
     // How far from the wished count a step is, as a ratio: 2 ticks for 4 is as bad as 8.
@@ -228,7 +230,8 @@ fn label(value: f64, step: f64) -> String {
 
 /// Text made safe for HTML and SVG, element or attribute. Control characters, and those that turn the direction of
 /// writing, become visible: traces are foreign text.
-pub(crate) fn escaped(text: &str) -> String {
+#[must_use]
+pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -67,6 +67,10 @@ pub enum Command {
     /// Fetch, list and find data sets.
     #[command(subcommand)]
     Data(DataCommand),
+    /// List the papers and how far their studies are.
+    Papers,
+    /// Run a paper's study and judge its claims by what was measured.
+    Reproduce(ReproduceArgs),
     /// Look at a run: curves, evaluations, sample traces.
     View(ViewArgs),
     /// Measure this machine's limits and how near the kernels come.
@@ -344,6 +348,28 @@ pub enum DataCommand {
         /// Its name.
         name: String,
     },
+}
+
+/// Arguments of `reproduce`.
+#[derive(Debug, Args)]
+pub struct ReproduceArgs {
+    /// A paper that `lyceum papers` lists, or a folder with a study.toml of your own.
+    pub study: String,
+    /// Small runs that check the machinery in minutes and decide nothing.
+    #[arg(long)]
+    pub quick: bool,
+    /// Seeds of every arm, from 1 on; a verdict takes at least 5.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: Option<u64>,
+    /// Folder for the results; the study's `results`, or `reproduce/<paper>` outside the repository, when absent.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Folder that holds data sets, as LYCEUM_DATA does.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Runs at once, each on one thread; one a core when absent.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub jobs: Option<u64>,
 }
 
 /// Arguments of `view`.

@@ -34,6 +34,8 @@ fn main() -> ExitCode {
         Command::Task(command) => commands::task::run(&session, &command),
         Command::Model(command) => commands::model::run(&session, &command),
         Command::Data(command) => commands::data::run(&session, &command),
+        Command::Papers => commands::papers::run(&session),
+        Command::Reproduce(arguments) => commands::reproduce::run(&session, &arguments),
         Command::View(arguments) => commands::view::run(&session, &arguments),
         Command::Bench(arguments) => commands::bench::run(&session, &arguments),
     };

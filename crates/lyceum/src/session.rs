@@ -24,6 +24,17 @@ impl Session {
         Self { json: global.json, threads: global.threads, level: global.cpu_level }
     }
 
+    /// The number of threads asked for, if one was.
+    pub const fn threads(&self) -> Option<usize> {
+        self.threads
+    }
+
+    /// What a process of this program that computes for this session has in its environment.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let level = self.level.and_then(|level| clap::ValueEnum::to_possible_value(&level));
+        level.map(|level| ("LYCEUM_CPU_LEVEL".into(), level.get_name().to_owned())).into_iter().collect()
+    }
+
     /// The threads to compute with.
     pub fn pool(&self) -> Result<Arc<Pool>> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);

@@ -1,7 +1,8 @@
 /// The known name nearest to what was written, if one is near enough to be what was meant.
 ///
 /// Case, `-` and `_` do not count; else Jaro-Winkler similarity, which forgives slips but not other words.
-pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const NEAR: f64 = 0.8;
     let plain = |name: &str| name.to_lowercase().replace('-', "_");
     let written = plain(written);

@@ -93,15 +93,17 @@ impl Node {
         }
     }
 
-    /// The node at a dotted key, or the innermost table on the way to it.
+    /// The node at a dotted key such as `arm[2].recipe`, or the innermost one on the way to it.
     pub fn nearest(&self, key: &str) -> &Self {
-        key.split('.').try_fold(self, |node, part| node.child(part).ok_or(node)).unwrap_or_else(|node| node)
+        let mut parts = key.split(['.', '[']).map(|part| part.trim_end_matches(']'));
+        parts.try_fold(self, |node, part| node.child(part).ok_or(node)).unwrap_or_else(|node| node)
     }
 
-    /// The child of a table.
+    /// The child of a table by its key, of an array by its place from 0.
     pub fn child(&self, key: &str) -> Option<&Self> {
         match &self.value {
             Value::Table(table) => table.get(key),
+            Value::Array(items) => items.get(key.parse::<usize>().ok()?),
             _ => None,
         }
     }

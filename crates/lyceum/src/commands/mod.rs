@@ -8,6 +8,8 @@ pub mod dry_run;
 pub mod eval;
 pub mod generate;
 pub mod model;
+pub mod papers;
+pub mod reproduce;
 pub mod rollout;
 pub mod task;
 pub mod train;
