@@ -50,7 +50,6 @@ impl Status {
 }
 
 /// The files of `papers/<name>`, built in: `embedded!("pure", "study.toml", "rl.toml")`.
-#[expect(unused_macros, reason = "the first study to arrive uses it")]
 macro_rules! embedded {
     ($paper:literal, $($file:literal),+ $(,)?) => {
         &[$(($file, include_str!(concat!("../../../papers/", $paper, "/", $file)))),+]
@@ -64,7 +63,9 @@ const fn planned(name: &'static str, arxiv: &'static str, title: &'static str) -
 /// All of them.
 pub const PAPERS: [Paper; 20] = [
     Paper {
-        status: Status::Partial,
+        status: Status::Works,
+        card: Some("papers/pure/README.md"),
+        files: embedded!("pure", "study.toml", "sft.toml", "prm.toml", "probe.toml", "rl.toml"),
         ..planned(
             "pure",
             "2504.15275",
