@@ -283,6 +283,20 @@ impl Default for RunSpec {
     }
 }
 
+impl PolicySpec {
+    /// Optimiser steps of a round whose groups are all trained on.
+    #[must_use]
+    pub fn steps_of_a_round(&self) -> u64 {
+        (self.epochs as u64).saturating_mul(self.minibatches as u64)
+    }
+}
+
+/// Whether a product is a whole number that a double holds, so that all arithmetic on it is exact.
+fn countable(factors: &[u64]) -> bool {
+    let product = factors.iter().try_fold(1u64, |product, &factor| product.checked_mul(factor));
+    product.is_some_and(|product| product < 1 << 53)
+}
+
 impl Recipe {
     /// Checks what the types can't.
     ///
@@ -293,6 +307,9 @@ impl Recipe {
         match (&self.sft, &self.policy) {
             (None, None) => return refuse("add a table [sft] or [policy]: it chooses the training loop"),
             (Some(_), Some(_)) => return refuse("[sft] and [policy] are two runs; keep one of them"),
+            (Some(sft), None) if !countable(&[sft.steps, sft.batch as u64]) => {
+                return refuse("sft.steps x batch is more than can be counted; make them smaller");
+            }
             (Some(sft), None) if sft.batch == 0 || sft.steps == 0 => {
                 return refuse("sft.batch and sft.steps must be at least 1");
             }
@@ -302,6 +319,21 @@ impl Recipe {
                 }
                 if policy.minibatches == 0 || policy.minibatches > policy.prompts {
                     return refuse("policy.minibatches must be between 1 and policy.prompts");
+                }
+                if policy.max_new_tokens == 0 {
+                    return refuse("policy.max_new_tokens must be at least 1");
+                }
+                let (epochs, minibatches) = (policy.epochs as u64, policy.minibatches as u64);
+                let (prompts, samples) = (policy.prompts as u64, policy.samples as u64);
+                if !countable(&[policy.updates, epochs, minibatches]) {
+                    return refuse(
+                        "policy.updates x epochs x minibatches is more than can be counted; make them smaller",
+                    );
+                }
+                if !countable(&[policy.updates, prompts, samples]) {
+                    return refuse(
+                        "policy.updates x prompts x samples is more than can be counted; make them smaller",
+                    );
                 }
                 if policy.samples == 1 && !policy.advantage.needs_critic() {
                     return refuse(
@@ -320,6 +352,9 @@ impl Recipe {
             }
             _ => {}
         }
+        if self.eval.max_new_tokens == Some(0) {
+            return refuse("eval.max_new_tokens must be at least 1");
+        }
         let rate = self.optimizer.learning_rate;
         if !(rate.is_finite() && rate > 0.0) {
             return refuse("optimizer.learning_rate must be positive");
@@ -332,10 +367,7 @@ impl Recipe {
     pub fn optimizer_steps(&self) -> u64 {
         match (&self.sft, &self.policy) {
             (Some(sft), _) => sft.steps,
-            (None, Some(policy)) => {
-                let of_a_round = policy.epochs.saturating_mul(policy.minibatches) as u64;
-                policy.updates.saturating_mul(of_a_round)
-            }
+            (None, Some(policy)) => policy.updates.saturating_mul(policy.steps_of_a_round()),
             (None, None) => 0,
         }
     }
@@ -348,6 +380,19 @@ impl Recipe {
             (None, Some(policy)) => policy.updates,
             (None, None) => 0,
         }
+    }
+
+    /// Whether the model is examined after round `done` (from 1); before the first it is examined always.
+    #[must_use]
+    pub fn evaluates_after(&self, done: u64) -> bool {
+        let every = self.eval.every;
+        done == self.rounds() || (every > 0 && done.is_multiple_of(every))
+    }
+
+    /// Whether a checkpoint is written after round `done` (from 1); before the first there is one always.
+    #[must_use]
+    pub fn saves_after(&self, done: u64) -> bool {
+        self.evaluates_after(done) || done.is_multiple_of(self.run.checkpoint_every.max(1))
     }
 
     /// Most new tokens of a held-out answer.
