@@ -401,3 +401,32 @@ impl Recipe {
         self.eval.max_new_tokens.or(self.policy.as_ref().map(|p| p.max_new_tokens)).unwrap_or(256)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn counts_beyond_counting_are_refused() {
+        let read = |table: &str, keys: serde_json::Value| -> Recipe {
+            let mut recipe = json!({"name": "a", "model": {"name": "tiny-0.3m"}, "task": {"name": "chain"}});
+            recipe[table] = keys;
+            serde_json::from_value(recipe).unwrap()
+        };
+        let many = 1u64 << 62;
+        for (table, keys, key) in [
+            ("policy", json!({"updates": many, "epochs": 4}), "epochs x minibatches"),
+            ("policy", json!({"epochs": many, "minibatches": 8}), "epochs x minibatches"),
+            ("policy", json!({"updates": many}), "policy.updates"),
+            ("policy", json!({"updates": 1, "prompts": many}), "prompts x samples"),
+            ("sft", json!({"steps": many, "batch": 4}), "sft.steps x batch"),
+        ] {
+            let refusal = read(table, keys.clone()).validate().unwrap_err().to_string();
+            assert!(refusal.contains(key), "{keys}: {refusal}");
+        }
+        assert!(read("policy", json!({})).validate().is_ok());
+        assert_eq!(read("policy", json!({"epochs": many, "minibatches": 8})).optimizer_steps(), u64::MAX);
+    }
+}
