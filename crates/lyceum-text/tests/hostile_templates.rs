@@ -59,7 +59,7 @@ fn what_is_printed_is_bounded() {
     ] {
         match render(&source) {
             Err(Error::Template { problem, .. }) => {
-                assert!(problem.contains("prints more than 64 MiB"), "{problem}")
+                assert!(problem.contains("prints more than 64 MiB"), "{problem}");
             }
             other => panic!("{other:.200?}"),
         }
