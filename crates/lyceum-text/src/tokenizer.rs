@@ -1,5 +1,7 @@
 //! The tokenizer: a `tokenizer.json` pipeline with the special ids and the chat template that belong to it.
 
+use std::panic::catch_unwind;
+
 use sha2::{Digest, Sha256};
 
 use crate::{ChatTemplate, Error, Result};
@@ -44,8 +46,12 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Vocabulary`] if they are no tokenizer or a special id is outside its vocabulary.
     pub fn from_json(json: &[u8], special: SpecialIds, chat_template: Option<String>) -> Result<Self> {
-        let mut pipeline =
-            tokenizers::Tokenizer::from_bytes(json).map_err(|error| Error::Vocabulary(error.to_string()))?;
+        // Looked through first: the library panics on bad JSON within a decoder, and on some values elsewhere.
+        let whole = serde_json::from_slice::<serde_json::Value>(json);
+        whole.map_err(|error| Error::Vocabulary(format!("not JSON: {error}")))?;
+        let mut pipeline = catch_unwind(|| tokenizers::Tokenizer::from_bytes(json))
+            .map_err(|_| Error::Vocabulary("a part of tokenizer.json has a value that can't be".into()))?
+            .map_err(|error| Error::Vocabulary(error.to_string()))?;
         // Files keep the truncation and padding of their last use; neither belongs to the vocabulary.
         pipeline.with_padding(None);
         pipeline.with_truncation(None).map_err(|error| Error::Vocabulary(error.to_string()))?;
@@ -210,6 +216,21 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_broken_file_is_an_error() {
+        let json = tokenizer().to_json(false).unwrap();
+        let broken = |part: &str, with: &str| {
+            let broken = json.replacen(part, with, 1);
+            assert_ne!(broken, json);
+            Tokenizer::from_json(broken.as_bytes(), SpecialIds::default(), None).unwrap_err().to_string()
+        };
+        let error = broken(r#""decoder":{"type":"#, r#""decoder":{"type":'"#);
+        assert!(error.starts_with("vocabulary: not JSON: expected value at line 1"), "{error}");
+        let precompiled = r#""normalizer":{"type":"Precompiled","precompiled_charsmap":7}"#;
+        let error = broken(r#""normalizer":null"#, precompiled);
+        assert!(error.contains("a value that can't be"), "{error}");
     }
 
     #[test]
