@@ -15,12 +15,14 @@ pub(crate) struct Active {
     logp: Vec<f32>,
     kept: Vec<f32>,
     text: String,
+    /// Bytes of the text that were given out.
+    shown: usize,
     stream: TextStream,
 }
 
 /// What a new token did.
 pub(crate) struct Progress {
-    /// Text that the token completed.
+    /// Text that is certain now: what may yet become a stop string is held back.
     pub piece: String,
     /// Why the completion is over, if it is.
     pub finish: Option<Finish>,
@@ -36,6 +38,7 @@ impl Active {
             logp: Vec::new(),
             kept: Vec::new(),
             text: String::new(),
+            shown: 0,
             stream,
         }
     }
@@ -69,13 +72,13 @@ impl Active {
         self.logp.push(drawn.logp);
         self.kept.push(drawn.kept);
         if request.stop.tokens.contains(&drawn.token) {
-            return Ok(Progress { piece: String::new(), finish: Some(Finish::Stop) });
+            return Ok(Progress { piece: self.piece_to(self.text.len()), finish: Some(Finish::Stop) });
         }
         let before = self.text.len();
         self.text.push_str(&self.stream.push(tokenizer, drawn.token)?);
         if let Some(end) = first_stop(&self.text, before, &request.stop.strings) {
             self.text.truncate(end);
-            return Ok(Progress { piece: self.piece_from(before), finish: Some(Finish::Stop) });
+            return Ok(Progress { piece: self.piece_to(end), finish: Some(Finish::Stop) });
         }
         let chosen = self.allowed(request).is_some_and(|tokens| tokens.is_empty());
         let full =
@@ -87,14 +90,20 @@ impl Active {
         } else {
             None
         };
-        if finish.is_some() {
+        let held = if finish.is_some() {
             self.text.push_str(&self.stream.finish(tokenizer)?);
-        }
-        Ok(Progress { piece: self.piece_from(before), finish })
+            0
+        } else {
+            begun_stop(&self.text, &request.stop.strings)
+        };
+        Ok(Progress { piece: self.piece_to(self.text.len() - held), finish })
     }
 
-    fn piece_from(&self, before: usize) -> String {
-        self.text.get(before..).unwrap_or_default().to_owned()
+    /// The text up to `end` that was not given out before.
+    fn piece_to(&mut self, end: usize) -> String {
+        let piece = self.text.get(self.shown..end).unwrap_or_default().to_owned();
+        self.shown = self.shown.max(end);
+        piece
     }
 
     pub(crate) fn complete(mut self, finish: Finish, fault: Option<String>) -> Completion {
@@ -117,9 +126,78 @@ fn first_stop(text: &str, before: usize, stops: &[String]) -> Option<usize> {
     stops.iter().filter(|stop| !stop.is_empty()).filter_map(find).min()
 }
 
+/// Bytes at the end of a text that may be the beginning of a stop string.
+fn begun_stop(text: &str, stops: &[String]) -> usize {
+    let begun = |stop: &String| {
+        let heads = stop.char_indices().map(|(end, _)| &stop[..end]);
+        heads.filter(|head| text.ends_with(head)).map(str::len).max()
+    };
+    stops.iter().filter_map(begun).max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
+    use lyceum_text::ControlTokens;
+
     use super::*;
+    use crate::request::Stop;
+
+    /// Feeds a text byte by byte; the pieces, and the completion's text.
+    fn pieces(text: &str, stops: &[&str], last: Option<u32>) -> (Vec<String>, String) {
+        let tokenizer = Tokenizer::bytes(&ControlTokens::default()).unwrap();
+        let mut ids = tokenizer.encode(text).unwrap();
+        ids.extend(last);
+        let request = Request {
+            prompt: vec![1],
+            samples: Vec::new(),
+            purpose: lyceum_stats::Purpose::Tokens,
+            sampling: crate::Sampling::default(),
+            stop: Stop {
+                tokens: last.into_iter().collect(),
+                strings: stops.iter().map(ToString::to_string).collect(),
+                max_new_tokens: ids.len(),
+            },
+            choices: None,
+        };
+        let mut active = Active::new(0, 0);
+        let mut pieces = Vec::new();
+        for token in ids {
+            let drawn = Drawn { token, logp: 0.0, kept: 0.0 };
+            let progress = active.push(drawn, &request, 1000, &tokenizer).unwrap();
+            pieces.push(progress.piece);
+            if progress.finish.is_some() {
+                break;
+            }
+        }
+        let text = active.complete(Finish::Stop, None).text;
+        (pieces, text)
+    }
+
+    #[test]
+    fn the_beginning_of_a_stop_string_is_held_back() {
+        let stops = ["</a>", "é!"];
+        let (shown, text) = pieces("x</a>y", &stops, None);
+        assert_eq!(shown, ["x", "", "", "", ""]);
+        assert_eq!(text, "x");
+        // It was none after all: what was held back comes with what follows.
+        let (shown, text) = pieces("x</b<</a>", &stops, None);
+        assert_eq!(shown, ["x", "", "", "</b", "", "<", "", "", ""]);
+        assert_eq!(text, "x</b<");
+        assert_eq!(
+            pieces("éé!", &stops, None),
+            (vec!["".into(), "".into(), "".into(), "é".into(), "".into()], "é".into())
+        );
+    }
+
+    #[test]
+    fn what_is_held_back_comes_at_the_end() {
+        // At the limit of tokens, and at a stop token.
+        for last in [None, Some(b'~'.into())] {
+            let (shown, text) = pieces("x</", &["</a>"], last);
+            assert_eq!(shown.concat(), "x</", "{shown:?}");
+            assert_eq!(text, "x</");
+        }
+    }
 
     #[test]
     fn a_stop_string_may_be_split_over_tokens() {

@@ -171,6 +171,9 @@ impl<'m> Generator<'m> {
         if let Some(problem) = request.sampling.problem() {
             return Some(problem);
         }
+        if request.stop.max_new_tokens == 0 {
+            return Some("max_new_tokens is 0; at least 1 can be generated".into());
+        }
         if length == 0 {
             return Some("the prompt is empty".into());
         }

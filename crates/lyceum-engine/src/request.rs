@@ -41,7 +41,7 @@ pub struct Stop {
     pub tokens: Vec<u32>,
     /// When its text contains one of these; the text is cut before it.
     pub strings: Vec<String>,
-    /// After this many new tokens.
+    /// After this many new tokens, at least 1.
     pub max_new_tokens: usize,
 }
 

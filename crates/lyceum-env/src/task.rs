@@ -22,8 +22,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use options::TaskSpec;
 pub use problem::{Message, Problem, Role};
-pub use registry::{TaskSpec, names, open};
+pub use registry::{names, open};
 pub use validate::{Validation, ValidationFault, validate};
 
 use crate::error::{Error, Result};

@@ -340,6 +340,20 @@ impl PolicySpec {
         if self.minibatches == 0 || self.minibatches > self.prompts {
             return refuse("policy.minibatches must be between 1 and policy.prompts");
         }
+        if self.max_new_tokens == 0 {
+            return refuse("policy.max_new_tokens must be at least 1");
+        }
+        let (prompts, samples) = (self.prompts as u64, self.samples as u64);
+        if !countable(&[self.updates, self.epochs as u64, self.minibatches as u64]) {
+            return refuse(
+                "policy.updates x epochs x minibatches is more than can be counted; make them smaller",
+            );
+        }
+        if !countable(&[self.updates, prompts, samples]) {
+            return refuse(
+                "policy.updates x prompts x samples is more than can be counted; make them smaller",
+            );
+        }
         if self.samples == 1 && !self.advantage.needs_critic() {
             return refuse("policy.samples = 1 leaves a group nothing to compare; use at least 2, or gae");
         }
@@ -362,6 +376,18 @@ impl PolicySpec {
         }
         Ok(())
     }
+
+    /// Optimiser steps of a round whose groups are all trained on.
+    #[must_use]
+    pub fn steps_of_a_round(&self) -> u64 {
+        (self.epochs as u64).saturating_mul(self.minibatches as u64)
+    }
+}
+
+/// Whether a product is a whole number that a double holds, so that all arithmetic on it is exact.
+fn countable(factors: &[u64]) -> bool {
+    let product = factors.iter().try_fold(1u64, |product, &factor| product.checked_mul(factor));
+    product.is_some_and(|product| product < 1 << 53)
 }
 
 impl Recipe {
@@ -372,6 +398,9 @@ impl Recipe {
     pub fn validate(&self) -> Result<()> {
         let refuse = |message: &str| Err(Error::Config(message.into()));
         match self.training()? {
+            Loop::Sft(sft) if !countable(&[sft.steps, sft.batch as u64]) => {
+                return refuse("sft.steps x batch is more than can be counted; make them smaller");
+            }
             Loop::Sft(sft) if sft.batch == 0 || sft.steps == 0 => {
                 return refuse("sft.batch and sft.steps must be at least 1");
             }
@@ -383,6 +412,9 @@ impl Recipe {
                 if labels.separator.is_empty() {
                     return refuse("labels.separator must not be empty");
                 }
+                if !countable(&[labels.steps, labels.batch as u64]) {
+                    return refuse("labels.steps x batch is more than can be counted; make them smaller");
+                }
                 if !(0.0..=0.5).contains(&labels.noise) {
                     return refuse("labels.noise must be between 0 and 0.5");
                 }
@@ -391,6 +423,9 @@ impl Recipe {
                 }
             }
             Loop::Policy(policy) => policy.validate()?,
+        }
+        if self.eval.max_new_tokens == Some(0) {
+            return refuse("eval.max_new_tokens must be at least 1");
         }
         let rate = self.optimizer.learning_rate;
         if !(rate.is_finite() && rate > 0.0) {
@@ -420,7 +455,7 @@ impl Recipe {
     #[must_use]
     pub fn optimizer_steps(&self) -> u64 {
         let of_a_round = match self.training() {
-            Ok(Loop::Policy(policy)) => policy.epochs.saturating_mul(policy.minibatches) as u64,
+            Ok(Loop::Policy(policy)) => policy.steps_of_a_round(),
             _ => 1,
         };
         self.rounds().saturating_mul(of_a_round)
@@ -437,9 +472,51 @@ impl Recipe {
         }
     }
 
+    /// Whether the model is examined after round `done` (from 1); before the first it is examined always.
+    #[must_use]
+    pub fn evaluates_after(&self, done: u64) -> bool {
+        let every = self.eval.every;
+        done == self.rounds() || (every > 0 && done.is_multiple_of(every))
+    }
+
+    /// Whether a checkpoint is written after round `done` (from 1); before the first there is one always.
+    #[must_use]
+    pub fn saves_after(&self, done: u64) -> bool {
+        self.evaluates_after(done) || done.is_multiple_of(self.run.checkpoint_every.max(1))
+    }
+
     /// Most new tokens of a held-out answer.
     #[must_use]
     pub fn eval_tokens(&self) -> usize {
         self.eval.max_new_tokens.or(self.policy.as_ref().map(|p| p.max_new_tokens)).unwrap_or(256)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn counts_beyond_counting_are_refused() {
+        let read = |table: &str, keys: serde_json::Value| -> Recipe {
+            let mut recipe = json!({"name": "a", "model": {"name": "tiny-0.3m"}, "task": {"name": "chain"}});
+            recipe[table] = keys;
+            serde_json::from_value(recipe).unwrap()
+        };
+        let many = 1u64 << 62;
+        for (table, keys, key) in [
+            ("policy", json!({"updates": many, "epochs": 4}), "epochs x minibatches"),
+            ("policy", json!({"epochs": many, "minibatches": 8}), "epochs x minibatches"),
+            ("policy", json!({"updates": many}), "policy.updates"),
+            ("policy", json!({"updates": 1, "prompts": many}), "prompts x samples"),
+            ("sft", json!({"steps": many, "batch": 4}), "sft.steps x batch"),
+        ] {
+            let refusal = read(table, keys.clone()).validate().unwrap_err().to_string();
+            assert!(refusal.contains(key), "{keys}: {refusal}");
+        }
+        assert!(read("policy", json!({})).validate().is_ok());
+        assert_eq!(read("policy", json!({"epochs": many, "minibatches": 8})).optimizer_steps(), u64::MAX);
     }
 }

@@ -88,15 +88,14 @@ impl Training<'_> {
             row.set_wall("round/seconds", begin.elapsed().as_secs_f64());
             done += 1;
             interrupted = self.interrupt.requested();
-            let every = self.recipe.eval.every;
-            let evaluated = done == rounds || (every > 0 && done.is_multiple_of(every));
+            let evaluated = self.recipe.evaluates_after(done);
             if evaluated {
                 self.evaluate(&mut row, &mut evals, &mut answers)?;
                 row.alarms = self.alarms(&layout, &row)?;
             }
             progress.step(summary(&row));
             metrics.append(&row)?;
-            if evaluated || interrupted || done.is_multiple_of(self.recipe.run.checkpoint_every.max(1)) {
+            if interrupted || self.recipe.saves_after(done) {
                 self.save(done, if evaluated { &evals } else { &[] })?;
             }
         }
@@ -167,7 +166,7 @@ impl Training<'_> {
             return Ok(());
         }
         for split in &self.recipe.eval.splits {
-            let exam = self.examine(*split, row.step)?;
+            let exam = examine_split(&self.learner, self.recipe, self.task, *split, row.step)?;
             for (name, estimate) in &exam.components {
                 row.evals.insert(format!("{split}/{name}"), *estimate);
             }
@@ -180,33 +179,6 @@ impl Training<'_> {
             }
         }
         Ok(())
-    }
-
-    fn examine(&self, split: Split, step: u64) -> Result<Exam> {
-        let recipe = self.recipe;
-        let count = self.task.count(split)?.unwrap_or(u64::MAX).min(recipe.eval.limit as u64);
-        let problems: Vec<Problem> = (0..count)
-            .map(|i| self.task.problem(split, recipe.seed, i))
-            .collect::<std::result::Result<_, _>>()?;
-        let batch = recipe.policy.as_ref().map_or(64, |policy| policy.decode_batch);
-        let name = format!("{}@step-{step}", self.learner.model.identity.name);
-        let player = Player {
-            generator: self.learner.generator(batch),
-            codec: &self.learner.model.codec,
-            model: &name,
-        };
-        let plan = Plan {
-            split,
-            seed: recipe.seed,
-            step,
-            samples: 1,
-            sampling: lyceum_engine::Sampling::greedy(),
-            max_new_tokens: recipe.eval_tokens(),
-            stop: Vec::new(),
-            step_separator: None,
-            purpose: Purpose::Evaluation,
-        };
-        Ok(examine(&player, self.task, &problems, &plan, &mut |_| {})?)
     }
 
     /// Reward components that rise while the held-out truth does not.
@@ -223,6 +195,37 @@ impl Training<'_> {
         self.folder.save(done, score, |writer| learner.save(writer))?;
         Ok(())
     }
+}
+
+/// Examines the model on a split, greedily.
+///
+/// # Errors
+/// [`Error::Env`] when the task lacks the split; faults of the model that concern all answers.
+pub fn examine_split(
+    learner: &Learner,
+    recipe: &Recipe,
+    task: &dyn Task,
+    split: Split,
+    step: u64,
+) -> Result<Exam> {
+    let count = task.count(split)?.unwrap_or(u64::MAX).min(recipe.eval.limit as u64);
+    let problems: Vec<Problem> =
+        (0..count).map(|i| task.problem(split, recipe.seed, i)).collect::<std::result::Result<_, _>>()?;
+    let batch = recipe.policy.as_ref().map_or(64, |policy| policy.decode_batch);
+    let name = format!("{}@step-{step}", learner.model.identity.name);
+    let player = Player { generator: learner.generator(batch), codec: &learner.model.codec, model: &name };
+    let plan = Plan {
+        split,
+        seed: recipe.seed,
+        step,
+        samples: 1,
+        sampling: lyceum_engine::Sampling::greedy(),
+        max_new_tokens: recipe.eval_tokens(),
+        stop: Vec::new(),
+        step_separator: None,
+        purpose: Purpose::Evaluation,
+    };
+    Ok(examine(&player, task, &problems, &plan, &mut |_| {})?)
 }
 
 /// The component that says whether the final answer is right.

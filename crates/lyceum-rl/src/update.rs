@@ -91,8 +91,9 @@ pub fn update<P: Policy>(
                 let cause = "the loss is not finite; lower optimizer.learning_rate or look at the rewards";
                 return Err(Error::Numeric { step: round, cause: cause.into() });
             }
-            let done =
-                round * (spec.epochs * spec.minibatches) as u64 + (epoch * minibatches + minibatch) as u64;
+            let done = round
+                .saturating_mul(spec.steps_of_a_round())
+                .saturating_add((epoch * minibatches + minibatch) as u64);
             report.learning_rate = optimizer.rate(done, total);
             let step = policy.step(&optimizer.adamw(), report.learning_rate, optimizer.clip())?;
             report.gradient_norm += step.gradient_norm;

@@ -23,7 +23,7 @@ use read::{Fault, Problem};
 ///
 /// A file may say `extends = "base.toml"` (relative to itself): its keys are laid over the base's, tables key by
 /// key. `--set a.b=c` arguments are laid over that; `c` is TOML, or plain text where it is not. Under `[pinned]` a
-/// resolved recipe holds the SHA-256 of its inputs. All other keys are `T`'s, which should
+/// resolved recipe holds the SHA-256 of its inputs, and circumstances of the run. All other keys are `T`'s, which should
 /// `deny_unknown_fields`.
 #[derive(Clone, Debug)]
 pub struct Recipe<T> {
@@ -75,7 +75,7 @@ impl<T: Serialize> Recipe<T> {
         }
         let mut text = toml::to_string_pretty(&self.value)?;
         if !self.pins.is_empty() {
-            text += "\n# SHA-256 of the inputs; a resumed run refuses others.\n";
+            text += "\n# What this run began with. A resumed run refuses inputs of another SHA-256.\n";
             text += &toml::to_string_pretty(&Pinned { pinned: &self.pins })?;
         }
         Ok(text)
@@ -99,7 +99,13 @@ impl<T> Recipe<T> {
         Err(self.error("pinned", message))
     }
 
-    /// The pins, by name.
+    /// Records a circumstance of the run beside the pins, in place of what was said before. Unlike a pin it refuses
+    /// nothing: what to make of another value is for the reader.
+    pub fn record(&mut self, name: &str, value: &str) {
+        self.pins.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Pins and records, by name.
     pub const fn pins(&self) -> &BTreeMap<String, String> {
         &self.pins
     }

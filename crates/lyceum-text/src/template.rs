@@ -1,13 +1,16 @@
 //! Chat templates: Jinja programs that come with a model, run as `transformers` runs them.
 //!
-//! A template is foreign code. It sees nothing but the conversation; its size, its steps and its recursion are bounded,
-//! so that it can fail but neither hang nor overflow the stack. The memory of the strings it builds is not bounded.
+//! A template is foreign code. It sees nothing but the conversation; its size, its steps, its recursion and what it
+//! prints are bounded, so that it can fail but neither hang nor overflow the stack. The memory of values that it builds
+//! with operators and filters and does not print is not bounded: the engine has no place to count them.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::civil::DateTime;
-use minijinja::value::ValueKind;
+use minijinja::value::{Object, ValueKind};
 use minijinja::{Environment, ErrorKind, State, Value, context};
 
 use crate::deep_stack::with_deep_stack;
@@ -18,6 +21,10 @@ const SOURCE_BYTES: usize = 64 << 10;
 /// Steps a template may take; a message costs about a hundred.
 const FUEL: u64 = 2_000_000;
 const RECURSION: usize = 64;
+/// Most bytes a conversation may become: more than any context holds.
+const PRINTED_BYTES: usize = 64 << 20;
+/// Most bytes of values it may print on the way there; what stands in a block within a block is printed more than once.
+const FORMATTED_BYTES: usize = 4 * PRINTED_BYTES;
 
 const NAME: &str = "chat_template";
 /// Unicode keeps these two for a program's own use: they stand around what a `{% generation %}` block wrote.
@@ -67,7 +74,12 @@ impl ChatTemplate {
         environment.set_recursion_limit(RECURSION);
         environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(python_methods::call);
-        environment.set_formatter(|out, _, value| Ok(out.write_str(&python_text::str(value))?));
+        environment.set_formatter(|out, state, value| {
+            let text = python_text::str(value);
+            // Here and not only at the end, because of blocks that are captured: they pass by `Printed`.
+            state.get_or_set_temp_object("__formatted", Formatted::default).take(text.len())?;
+            Ok(out.write_str(&text)?)
+        });
         environment.add_filter("tojson", python_json::tojson);
         environment.add_filter("indent", python_filters::indent);
         environment.add_filter("string", |value: &Value| python_text::str(value));
@@ -122,9 +134,51 @@ impl ChatTemplate {
             __now => options.now.map(|now| now.to_string()),
             ..Value::from_serialize(variables)
         };
-        let render = || self.environment.get_template(NAME)?.render(context);
-        with_deep_stack(render)?.map_err(template_error)
+        let render = || {
+            let mut printed = Printed::default();
+            self.environment.get_template(NAME)?.render_captured_to(context, &mut printed)?;
+            Ok(printed.0)
+        };
+        let bytes = with_deep_stack(render)?.map_err(template_error)?;
+        String::from_utf8(bytes).map_err(|error| Error::Template { line: None, problem: error.to_string() })
     }
+}
+
+/// What a template printed, up to [`PRINTED_BYTES`].
+#[derive(Default)]
+struct Printed(Vec<u8>);
+
+impl io::Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > PRINTED_BYTES - self.0.len() {
+            return Err(io::Error::other(too_long()));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes of the values that one rendering has printed, into the text or into a captured block.
+#[derive(Debug, Default)]
+struct Formatted(AtomicUsize);
+
+impl Object for Formatted {}
+
+impl Formatted {
+    fn take(&self, bytes: usize) -> std::result::Result<(), minijinja::Error> {
+        if self.0.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > FORMATTED_BYTES {
+            return Err(minijinja::Error::new(ErrorKind::InvalidOperation, too_long()));
+        }
+        Ok(())
+    }
+}
+
+fn too_long() -> String {
+    format!("it prints more than {} MiB", PRINTED_BYTES >> 20)
 }
 
 /// Names under which templates look for what the model thought; `transformers` fills the first two from any.
@@ -210,6 +264,8 @@ fn template_error(error: minijinja::Error) -> Error {
         if let Some(inner) = inner.downcast_ref::<minijinja::Error>() {
             line = inner.line().or(line);
             problem = inner.detail().map_or_else(|| inner.kind().to_string(), str::to_owned);
+        } else if let Some(inner) = inner.downcast_ref::<io::Error>() {
+            problem = inner.to_string();
         }
         cause = inner.source();
     }

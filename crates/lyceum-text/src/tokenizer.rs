@@ -1,5 +1,7 @@
 //! The tokenizer: a `tokenizer.json` pipeline with the special ids and the chat template that belong to it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use sha2::{Digest, Sha256};
 
 use crate::{ChatTemplate, Error, Result};
@@ -38,14 +40,25 @@ pub struct Tokenizer {
     chat_template: Option<String>,
 }
 
+/// What the library makes of a foreign file, or what is wrong in words: a value that it did not expect makes it panic.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> std::result::Result<T, String> {
+    // Whoever sees the error has nothing of the work, so nothing half done is seen.
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("a part of tokenizer.json has a value that can't be".into()),
+    }
+}
+
 impl Tokenizer {
     /// From the bytes of a `tokenizer.json`.
     ///
     /// # Errors
     /// [`Error::Vocabulary`] if they are no tokenizer or a special id is outside its vocabulary.
     pub fn from_json(json: &[u8], special: SpecialIds, chat_template: Option<String>) -> Result<Self> {
-        let mut pipeline =
-            tokenizers::Tokenizer::from_bytes(json).map_err(|error| Error::Vocabulary(error.to_string()))?;
+        // Looked through first: the library panics on bad JSON within a decoder, and on some values elsewhere.
+        let whole = serde_json::from_slice::<serde_json::Value>(json);
+        whole.map_err(|error| Error::Vocabulary(format!("not JSON: {error}")))?;
+        let mut pipeline = guarded(|| tokenizers::Tokenizer::from_bytes(json)).map_err(Error::Vocabulary)?;
         // Files keep the truncation and padding of their last use; neither belongs to the vocabulary.
         pipeline.with_padding(None);
         pipeline.with_truncation(None).map_err(|error| Error::Vocabulary(error.to_string()))?;
@@ -74,8 +87,8 @@ impl Tokenizer {
     }
 
     fn encode_as(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        let encoding = self.pipeline.encode_fast(text, add_special);
-        Ok(encoding.map_err(|error| Error::Tokenizer(error.to_string()))?.get_ids().to_vec())
+        let encoding = guarded(|| self.pipeline.encode_fast(text, add_special)).map_err(Error::Tokenizer)?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// Text of `ids`. Ids outside the vocabulary (a model's padding rows) give nothing, invalid UTF-8 gives U+FFFD.
@@ -83,8 +96,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] if the decoder of the file refuses the tokens.
     pub fn decode(&self, ids: &[u32], special: SpecialTokens) -> Result<String> {
-        let text = self.pipeline.decode(ids, special == SpecialTokens::Skip);
-        text.map_err(|error| Error::Tokenizer(error.to_string()))
+        guarded(|| self.pipeline.decode(ids, special == SpecialTokens::Skip)).map_err(Error::Tokenizer)
     }
 
     /// Whether tokens are bytes, decoded together, rather than text.
@@ -210,6 +222,31 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_broken_file_is_an_error() {
+        let json = tokenizer().to_json(false).unwrap();
+        let broken = |part: &str, with: &str| {
+            let broken = json.replacen(part, with, 1);
+            assert_ne!(broken, json);
+            Tokenizer::from_json(broken.as_bytes(), SpecialIds::default(), None).unwrap_err().to_string()
+        };
+        let error = broken(r#""decoder":{"type":"#, r#""decoder":{"type":'"#);
+        assert!(error.starts_with("vocabulary: not JSON: expected value at line 1"), "{error}");
+        let precompiled = r#""normalizer":{"type":"Precompiled","precompiled_charsmap":7}"#;
+        let error = broken(r#""normalizer":null"#, precompiled);
+        assert!(error.contains("a value that can't be"), "{error}");
+
+        // A special token that the post-processor does not define is missed only where it is used.
+        let piece = r#"{"SpecialToken":{"id":"<s>","type_id":0}}"#;
+        let post = format!(
+            r#""post_processor":{{"type":"TemplateProcessing","single":[{piece}],"pair":[],"special_tokens":{{}}}}"#
+        );
+        let json = json.replacen(r#""post_processor":null"#, &post, 1);
+        let tokenizer = Tokenizer::from_json(json.as_bytes(), SpecialIds::default(), None).unwrap();
+        let error = tokenizer.encode_document("a").unwrap_err().to_string();
+        assert!(error.contains("a value that can't be"), "{error}");
     }
 
     #[test]

@@ -48,6 +48,25 @@ fn endless_work_is_cut_off() {
 }
 
 #[test]
+fn what_is_printed_is_bounded() {
+    let long = "x".repeat(60_000);
+    for source in [
+        format!("{{% for i in range(99999) %}}{long}{{% endfor %}}"),
+        format!("{{% set s = '{long}' %}}{{% for i in range(99999) %}}{{{{ s }}}}{{% endfor %}}"),
+        format!(
+            "{{% set s = '{long}' %}}{{% set t %}}{{% for i in range(99999) %}}{{{{ s }}}}{{% endfor %}}{{% endset %}}"
+        ),
+    ] {
+        match render(&source) {
+            Err(Error::Template { problem, .. }) => {
+                assert!(problem.contains("prints more than 64 MiB"), "{problem}");
+            }
+            other => panic!("{other:.200?}"),
+        }
+    }
+}
+
+#[test]
 fn deep_sources_and_values_do_not_overflow_the_stack() {
     for source in [
         filled("{{ ", "(", " }}"),

@@ -2,7 +2,13 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A count that can't be 0.
+fn positive() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
 
 /// A school for reasoning models: teach them, let them reason, examine them.
 #[derive(Debug, Parser)]
@@ -157,7 +163,7 @@ pub enum PrecisionArg {
 #[derive(Debug, Args)]
 pub struct SamplingArgs {
     /// Most new tokens of an answer.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = positive())]
     pub max_new_tokens: usize,
     /// Logits are divided by this; 0 always takes the most probable token.
     #[arg(long, default_value_t = 0.0)]
@@ -392,7 +398,7 @@ pub struct BenchArgs {
     #[arg(long)]
     pub batch: Option<usize>,
     /// New tokens of each sequence.
-    #[arg(long)]
+    #[arg(long, value_parser = positive())]
     pub new_tokens: Option<usize>,
     /// Prompts of the GRPO step.
     #[arg(long)]

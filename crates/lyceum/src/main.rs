@@ -1,6 +1,7 @@
 //! The `lyceum` program: the command line over everything.
 #![forbid(unsafe_code)]
 
+mod arithmetic;
 mod cli;
 mod commands;
 mod models;

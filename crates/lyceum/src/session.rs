@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use lyceum_hub::Event;
 use lyceum_kernels::{Level, Pool, Precision};
 
+use crate::arithmetic::Arithmetic;
 use crate::cli::{CpuLevel, Global, PrecisionArg};
 
 /// The settings of this invocation.
@@ -37,14 +38,21 @@ impl Session {
 
     /// The threads to compute with.
     pub fn pool(&self) -> Result<Arc<Pool>> {
+        self.pool_like(None)
+    }
+
+    /// The threads to compute with: as the command line says, else as `before` where this machine has as much, else
+    /// the best of the machine.
+    pub fn pool_like(&self, before: Option<Arithmetic>) -> Result<Arc<Pool>> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        let threads = self.threads.unwrap_or(cores);
+        let threads = before.map_or(cores, |before| before.threads.clamp(1, cores));
+        let threads = self.threads.unwrap_or(threads);
         if threads == 0 {
             bail!("--threads must be at least 1");
         }
         let best = Level::detect();
         let level = match self.level {
-            None => best,
+            None => before.map_or(best, |before| before.level.min(best)),
             Some(asked) => {
                 let asked = match asked {
                     CpuLevel::Portable => Level::Portable,

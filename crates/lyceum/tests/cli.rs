@@ -69,6 +69,7 @@ fn usage_errors_exit_with_2() {
         &["generate", "--temperature", "hot", "hi"],
         &["generate", "--model", "tiny-0.3m"],
         &["eval", "--samples", "-1", "chain"],
+        &["generate", "--model", "tiny-0.3m", "--max-new-tokens", "0", "hi"],
     ] {
         let said = desk.refused(2, arguments);
         assert!(said.contains("--help") || said.contains("Usage"), "{said}");
@@ -110,6 +111,47 @@ fn rollouts_are_those_of_the_run_and_can_be_trained_on() {
     desk.write("empty.jsonl", "");
     let said = desk.refused(1, &["train", recipe, "--out", "y", "--from-traces", "empty.jsonl"]);
     assert!(said.contains("holds no trace"), "{said}");
+}
+
+#[test]
+fn a_path_with_quotes_is_a_path_like_any_other() {
+    let desk = Desk::new();
+    let recipe = desk.write("r.toml", &practice_by_python(&desk, 2));
+    let recipe = recipe.to_str().unwrap();
+    let traces = "it's \"a\" \\ path.jsonl";
+    desk.done(&["rollout", recipe, "--out", traces]);
+    desk.done(&["train", recipe, "--out", "run", "--from-traces", traces]);
+    desk.done(&["train", "--resume", "run"]);
+    let recipe = desk.write("sft.toml", &imitation(2));
+    let said = desk.refused(1, &["train", recipe.to_str().unwrap(), "--from-traces", traces]);
+    assert!(said.contains("[policy]"), "{said}");
+}
+
+#[test]
+fn no_new_tokens_are_refused() {
+    let desk = Desk::new();
+    let recipe = desk.write("r.toml", &practice_by_python(&desk, 2));
+    for key in ["policy.max_new_tokens", "eval.max_new_tokens"] {
+        let said = desk.refused(1, &["train", recipe.to_str().unwrap(), "--set", &format!("{key}=0")]);
+        assert!(said.contains(&format!("{key} must be at least 1")), "{said}");
+    }
+}
+
+#[test]
+fn a_dry_run_counts_evaluations_and_checkpoints_and_leaves_nothing() {
+    let desk = Desk::new();
+    let recipe = desk.write("r.toml", &imitation(10));
+    let said = desk.done(&["train", recipe.to_str().unwrap(), "--dry-run", "--json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    // Evaluated before, after 4, 8 and 10; saved there and after 3, 6 and 9.
+    assert_eq!((&said["evaluations"], &said["checkpoints"]), (&4.into(), &7.into()), "{said}");
+    let seconds = |key: &str| said[key].as_f64().unwrap();
+    let parts = 9.0 * seconds("seconds_per_round")
+        + 4.0 * seconds("seconds_per_evaluation")
+        + 7.0 * seconds("seconds_per_checkpoint");
+    assert!(seconds("seconds_per_evaluation") > 0.0 && seconds("seconds_per_checkpoint") > 0.0, "{said}");
+    assert!(seconds("seconds") > parts, "{said}");
+    assert_eq!(fs::read_dir(desk.0.path()).unwrap().count(), 1, "only the recipe is there");
 }
 
 #[test]

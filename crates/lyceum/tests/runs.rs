@@ -155,3 +155,32 @@ fn an_interrupted_run_ends_as_an_uninterrupted_one() {
     desk.done(&["train", "--resume", "run"]);
     assert_same_run(&desk.path("whole"), &run, 40);
 }
+
+#[test]
+fn a_resumed_run_computes_as_it_began_or_says_that_it_does_not() {
+    let desk = Desk::new();
+    let recipe = desk.write("r.toml", &imitation(6));
+    desk.done(&["train", recipe.to_str().unwrap(), "--out", "whole", "--cpu-level", "portable"]);
+    let kept = fs::read_to_string(desk.path("whole/recipe.toml")).unwrap();
+    assert!(kept.contains("threads = \"1\"") && kept.contains("cpu-level = \"portable\""), "{kept}");
+    let resumed = |run: &str, flags: &[&str]| {
+        // As after a kill past the checkpoint of step 3.
+        let copied = Command::new("cp").args(["-r", "whole", run]).current_dir(desk.0.path()).status();
+        assert!(copied.unwrap().success());
+        for step in [4, 6] {
+            let _ = fs::remove_dir_all(desk.path(run).join(format!("checkpoints/step-{step}")));
+        }
+        let mut command = desk.command(&[&["train", "--resume", run], flags].concat());
+        let output = command.env_remove("LYCEUM_THREADS").output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        stderr(&output)
+    };
+    let said = resumed("same", &[]);
+    assert!(!said.contains("bit-identical"), "{said}");
+    assert_same_run(&desk.path("whole"), &desk.path("same"), 6);
+    let said = resumed("other", &["--threads", "2"]);
+    let told = "this run began with 1 thread at portable and goes on with 2 threads at portable: it will not be \
+                bit-identical";
+    assert!(said.contains(told), "{said}");
+    assert_eq!(rows_in(&desk.path("other")), rows_in(&desk.path("whole")));
+}

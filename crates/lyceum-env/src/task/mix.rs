@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::options::read;
-use super::registry::{TaskSpec, open};
+use super::options::{TaskSpec, read};
 use super::{ComponentInfo, JudgedStep, Problem, Split, Task, no_split};
 use crate::error::{Error, Result};
 use crate::reward::Component;
@@ -26,14 +25,17 @@ pub struct MixTask {
 }
 
 impl MixTask {
-    /// Opens the tasks.
+    /// Opens the tasks, each by `open`: who knows all tasks knows this one, so this one is told how.
     ///
     /// # Errors
     /// [`Error::Option`] for no task, for tasks whose components differ, and for endless beside counted ones.
-    pub fn new(options: Map<String, Value>) -> Result<Self> {
+    pub fn new(
+        options: Map<String, Value>,
+        open: impl Fn(&TaskSpec) -> Result<Box<dyn Task>>,
+    ) -> Result<Self> {
         let MixOptions { tasks } = read(NAME, options)?;
         let refuse = |message: &str| Err(Error::option(NAME, "tasks", message));
-        let tasks: Vec<Box<dyn Task>> = tasks.iter().map(open).collect::<Result<_>>()?;
+        let tasks: Vec<Box<dyn Task>> = tasks.iter().map(&open).collect::<Result<_>>()?;
         let Some(first) = tasks.first() else { return refuse("must name at least one task") };
         if tasks.iter().any(|task| task.components() != first.components()) {
             return refuse("must be tasks with the same reward components");
@@ -132,6 +134,7 @@ impl Task for MixTask {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::open;
 
     fn spec(tasks: &Value) -> Map<String, Value> {
         serde_json::json!({ "tasks": tasks }).as_object().unwrap().clone()
@@ -141,7 +144,7 @@ mod tests {
     fn endless_tasks_take_turns_and_verify_their_own() {
         let easy = serde_json::json!({"name": "chain", "steps": [1, 1], "longer": [2, 2]});
         let hard = serde_json::json!({"name": "chain", "steps": [3, 3], "longer": [4, 4]});
-        let mix = MixTask::new(spec(&serde_json::json!([easy, hard]))).unwrap();
+        let mix = MixTask::new(spec(&serde_json::json!([easy, hard])), open).unwrap();
         let lines = |i| mix.problem(Split::Train, 0, i).unwrap().demonstration.unwrap().lines().count();
         assert_eq!((lines(0), lines(1), lines(2)), (2, 4, 2));
         let problem = mix.problem(Split::Train, 0, 1).unwrap();
@@ -150,7 +153,7 @@ mod tests {
 
     #[test]
     fn tasks_that_do_not_fit_are_refused() {
-        let refusal = |tasks: &Value| MixTask::new(spec(tasks)).err().unwrap().to_string();
+        let refusal = |tasks: &Value| MixTask::new(spec(tasks), open).err().unwrap().to_string();
         assert!(refusal(&serde_json::json!([])).contains("at least one"));
         assert!(
             refusal(&serde_json::json!([{"name": "chain"}, {"name": "countdown"}])).contains("components")

@@ -1,6 +1,5 @@
 //! Tasks by name.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Task;
@@ -8,20 +7,10 @@ use super::chain::ChainTask;
 use super::countdown::CountdownTask;
 use super::mistakes::MistakesTask;
 use super::mix::MixTask;
-use super::options::read;
+use super::options::{TaskSpec, read};
 use super::own_data::own_data;
 use super::public_data;
 use crate::error::{Error, Result};
-
-/// A task as a recipe names it: `name` and, beside it, the task's own options.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TaskSpec {
-    /// The task's name.
-    pub name: String,
-    /// Its options; an unknown key is refused when the task is made.
-    #[serde(flatten)]
-    pub options: Map<String, Value>,
-}
 
 type Make = fn(Map<String, Value>) -> Result<Box<dyn Task>>;
 
@@ -35,7 +24,7 @@ const TASKS: [(&str, Make); 9] = [
     ("math500", |options| Ok(Box::new(public_data::math500(options)?))),
     ("bigbench_mistake", |options| Ok(Box::new(MistakesTask::new(options)?))),
     ("jsonl", |options| Ok(Box::new(own_data(options)?))),
-    ("mix", |options| Ok(Box::new(MixTask::new(options)?))),
+    ("mix", |options| Ok(Box::new(MixTask::new(options, open)?))),
 ];
 
 /// The names of all tasks.

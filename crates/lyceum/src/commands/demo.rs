@@ -89,10 +89,9 @@ pub fn run(session: &Session, arguments: &DemoArgs) -> Result<()> {
 
     session.say("\n2. Reinforcement learning: it tries, and what led to right answers becomes more likely.");
     let weights = weights_of(&sft)?.context("supervised fine-tuning left no weights")?;
-    let name = toml_string(&weights.to_string_lossy());
-    let rl_sets =
-        sets([quick("policy.updates", 3), quick("eval.limit", 20), Some(format!("model.name={name}"))]);
-    let rl_recipe = lyceum_run::Recipe::<Recipe>::parse(RL, Path::new("demo-rl.toml"), &rl_sets)?;
+    let rl_sets = sets([quick("policy.updates", 3), quick("eval.limit", 20), None]);
+    let mut rl_recipe = lyceum_run::Recipe::<Recipe>::parse(RL, Path::new("demo-rl.toml"), &rl_sets)?;
+    rl_recipe.value.model.name = weights.to_string_lossy().into_owned();
     let outcome = train::start(session, rl_recipe, Some(&rl), interrupt)?;
     anyhow::ensure!(!outcome.interrupted, "stopped; continue with: lyceum train --resume {}", rl.display());
     let trained = exam_of("after RL", &rl.to_string_lossy())?;
@@ -119,10 +118,6 @@ fn remove_old_run(folder: &Path) -> Result<()> {
         std::fs::remove_dir_all(folder).with_context(|| format!("removing the old {}", folder.display()))?;
     }
     Ok(())
-}
-
-fn toml_string(text: &str) -> String {
-    format!("'{text}'")
 }
 
 fn stage(

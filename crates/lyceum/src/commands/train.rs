@@ -12,12 +12,13 @@ use lyceum_rl::train::{Outcome, Training};
 use lyceum_run::{Checkpoint, Interrupt, Layout, RunFolder};
 use lyceum_trace::Trace;
 
+use crate::arithmetic::Arithmetic;
 use crate::cli::TrainArgs;
 use crate::out;
 use crate::session::Session;
 
 /// Where runs go unless told otherwise.
-const RUNS: &str = "runs";
+pub(crate) const RUNS: &str = "runs";
 
 /// Trains, resumes or plans.
 pub fn run(session: &Session, arguments: &TrainArgs) -> Result<()> {
@@ -26,16 +27,16 @@ pub fn run(session: &Session, arguments: &TrainArgs) -> Result<()> {
         Some(run) => resume(session, run, interrupt)?,
         None => {
             let path = arguments.recipe.as_deref().context("give a recipe, or --resume RUN")?;
-            let mut sets = arguments.set.clone();
+            let mut recipe = lyceum_run::Recipe::<Recipe>::load(path, &arguments.set)?;
             if let Some(traces) = &arguments.from_traces {
+                let policy = recipe.value.policy.as_mut();
+                let policy = policy.context("--from-traces needs a recipe with a table [policy]")?;
                 // In the recipe, so that a resumed run goes on with them.
-                let traces = std::path::absolute(traces)?;
-                sets.push(format!("policy.from_traces='{}'", traces.display()));
+                policy.from_traces = Some(std::path::absolute(traces)?);
             }
-            let recipe = lyceum_run::Recipe::<Recipe>::load(path, &sets)?;
             recipe.value.validate()?;
             if arguments.dry_run {
-                return crate::commands::dry_run::run(session, &recipe);
+                return crate::commands::dry_run::run(session, &recipe, arguments.out.as_deref());
             }
             start(session, recipe, arguments.out.as_deref(), interrupt)?
         }
@@ -57,6 +58,7 @@ pub fn start(
     let learner = Learner::load(&recipe.value, &pool, &session.downloads())?;
     let rewards = round::rewards(&recipe.value, &pool, &session.downloads())?;
     recipe.pin("model", &learner.model.identity.fingerprint)?;
+    Arithmetic::of(&pool).record(&mut recipe);
     let text = recipe.to_toml()?;
     let folder = match out {
         Some(path) => RunFolder::create_at(path, &text)?,
@@ -76,7 +78,14 @@ pub fn resume(session: &Session, run: &Path, interrupt: Interrupt) -> Result<Out
     recipe.value.validate()?;
     let task = task::open(&recipe.value.task)?;
     let recorded = recorded(&recipe.value)?;
-    let pool = session.pool()?;
+    let begun = Arithmetic::recorded(&recipe);
+    let pool = session.pool_like(begun)?;
+    let now = Arithmetic::of(&pool);
+    if let Some(begun) = begun.filter(|begun| *begun != now) {
+        session.say(&format!(
+            "this run began with {begun} and goes on with {now}: it will not be bit-identical to one never stopped"
+        ));
+    }
     let learner = Learner::load(&recipe.value, &pool, &session.downloads())?;
     let rewards = round::rewards(&recipe.value, &pool, &session.downloads())?;
     recipe.pin("model", &learner.model.identity.fingerprint)?;
@@ -117,7 +126,7 @@ fn train(
 
 /// The rounds of groups that the recipe names, if any: neighbours of one step are a round, traces of one problem in it a
 /// group.
-fn recorded(recipe: &Recipe) -> Result<Option<Vec<Vec<Vec<Trace>>>>> {
+pub(crate) fn recorded(recipe: &Recipe) -> Result<Option<Vec<Vec<Vec<Trace>>>>> {
     let Some(path) = recipe.policy.as_ref().and_then(|policy| policy.from_traces.as_deref()) else {
         return Ok(None);
     };
