@@ -26,6 +26,8 @@ pub enum Credit {
     },
     /// The return of a step is the least of its own and all later rewards ([`hard_min`]).
     HardMin,
+    /// The last step's reward alone: what a judge that looks at the end of a response says of it ([`last_step`]).
+    LastStep,
 }
 
 fn tenth() -> f32 {
@@ -67,6 +69,17 @@ pub fn hard_min(rewards: &[f32]) -> Vec<f32> {
     paid
 }
 
+/// The last step is paid its reward, the others nothing.
+///
+/// ```
+/// assert_eq!(lyceum_rl::credit::last_step(&[0.9, -0.6, 0.7]), [0.0, 0.0, 0.7]);
+/// ```
+#[must_use]
+pub fn last_step(rewards: &[f32]) -> Vec<f32> {
+    let last = rewards.len().saturating_sub(1);
+    rewards.iter().enumerate().map(|(at, &reward)| if at == last { reward } else { 0.0 }).collect()
+}
+
 impl Credit {
     /// The rewards paid at the steps whose process rewards are `steps`.
     #[must_use]
@@ -76,6 +89,7 @@ impl Credit {
             Self::Sum => steps.to_vec(),
             Self::Min { temperature } => soft_min(steps, temperature),
             Self::HardMin => hard_min(steps),
+            Self::LastStep => last_step(steps),
         }
     }
 }
