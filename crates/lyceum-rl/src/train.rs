@@ -25,6 +25,8 @@ pub struct Outcome {
     pub rounds: u64,
     /// Whether the user stopped it before its end.
     pub interrupted: bool,
+    /// What the held-out evaluation measures: `correct` answers, or the judgement of steps.
+    pub measure: &'static str,
     /// The last held-out evaluation by split.
     pub evals: Vec<(String, Estimate)>,
     /// The run's folder.
@@ -100,7 +102,11 @@ impl Training<'_> {
             }
         }
         progress.finish();
-        Ok(Outcome { rounds: done, interrupted, evals, folder: layout.root().to_path_buf() })
+        let measure = match self.recipe.training()? {
+            Loop::Labels(_) => labels::STEP_ACCURACY,
+            Loop::Sft(_) | Loop::Policy(_) => CORRECT,
+        };
+        Ok(Outcome { rounds: done, interrupted, measure, evals, folder: layout.root().to_path_buf() })
     }
 
     /// A round of reinforcement learning.

@@ -161,7 +161,7 @@ fn report(session: &Session, outcome: &Outcome) -> Result<()> {
         }));
     }
     for (split, estimate) in &outcome.evals {
-        out!("{split:<10} correct {estimate}");
+        out!("{split:<10} {} {estimate}", outcome.measure);
     }
     if outcome.interrupted {
         out!("stopped after round {}; continue with: lyceum train --resume {folder}", outcome.rounds);
