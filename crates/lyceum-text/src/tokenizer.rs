@@ -81,14 +81,23 @@ impl Tokenizer {
     /// Ids of `text` as the start of a document: with the begin (or end) token that this model's tokenizer adds.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// As [`Tokenizer::encode`], and for a post-processor that adds what is not in the vocabulary.
     pub fn encode_document(&self, text: &str) -> Result<Vec<u32>> {
         self.encode_as(text, true)
     }
 
     fn encode_as(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
         let encoding = guarded(|| self.pipeline.encode_fast(text, add_special)).map_err(Error::Tokenizer)?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = encoding.get_ids();
+        // A post-processor names its ids itself; the library does not look whether there are such.
+        match ids.iter().find(|&&id| id as usize >= self.size) {
+            None => Ok(ids.to_vec()),
+            Some(id) => {
+                let size = self.size;
+                let problem = format!("the post-processor adds id {id}, which is outside the {size} tokens");
+                Err(Error::Tokenizer(problem))
+            }
+        }
     }
 
     /// Text of `ids`. Ids outside the vocabulary (a model's padding rows) give nothing, invalid UTF-8 gives U+FFFD.
@@ -243,10 +252,16 @@ mod tests {
         let post = format!(
             r#""post_processor":{{"type":"TemplateProcessing","single":[{piece}],"pair":[],"special_tokens":{{}}}}"#
         );
-        let json = json.replacen(r#""post_processor":null"#, &post, 1);
-        let tokenizer = Tokenizer::from_json(json.as_bytes(), SpecialIds::default(), None).unwrap();
-        let error = tokenizer.encode_document("a").unwrap_err().to_string();
+        let post_processed = |post: &str| {
+            let json = json.replacen(r#""post_processor":null"#, post, 1);
+            let tokenizer = Tokenizer::from_json(json.as_bytes(), SpecialIds::default(), None).unwrap();
+            tokenizer.encode_document("a").unwrap_err().to_string()
+        };
+        let error = post_processed(&post);
         assert!(error.contains("a value that can't be"), "{error}");
+        let defined = r#""special_tokens":{"<s>":{"id":"<s>","ids":[7777],"tokens":["<s>"]}}"#;
+        let error = post_processed(&post.replace(r#""special_tokens":{}"#, defined));
+        assert!(error.contains("adds id 7777, which is outside the 259 tokens"), "{error}");
     }
 
     #[test]
