@@ -122,7 +122,7 @@ fn process_rewards_are_learnt_and_teach() {
     let (start, policy) = run(&imitation("learning-process-start", 120));
     let policy = policy.to_string_lossy().into_owned();
 
-    let labels = json!({"steps": 300, "batch": 48, "separator": "\n", "head_steps": 10});
+    let labels = json!({"steps": 400, "batch": 48, "separator": "\n", "head_steps": 10});
     let optimizer = json!({"learning_rate": 1e-3, "warmup": 10});
     let mut recipe_of_judge = recipe("learning-judge", &policy, "labels", &labels, &optimizer);
     recipe_of_judge.task.options.insert("mistakes".into(), json!(0.4));
@@ -130,9 +130,10 @@ fn process_rewards_are_learnt_and_teach() {
     let (_, judge) = run(&recipe_of_judge);
     let rows = read_rows(&Layout::new(&judge).metrics()).unwrap();
     let last = &rows[rows.len() - 1].evals;
-    let (told, always) = (last["heldout/step-accuracy"], last["heldout/always-right"]);
-    println!("steps told apart {told}, always right {always}");
-    assert!(told.low > always.high, "{told} {always}");
+    let (right, wrong) = (last["heldout/right-steps"], last["heldout/wrong-steps"]);
+    println!("right steps told {right}, wrong steps told {wrong}");
+    // Calling every step right, or tossing a coin, has a mean of 0.5.
+    assert!((right.mean + wrong.mean) / 2.0 > 0.6, "{right} {wrong}");
 
     let spec = |process: Value| {
         json!({
