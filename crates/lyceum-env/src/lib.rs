@@ -14,4 +14,4 @@ pub mod task;
 
 pub use error::{Error, Result};
 pub use reward::{Component, Failure, Range, RewardSpec};
-pub use task::{JudgedStep, Message, Problem, Role, Split, Task, TaskSpec};
+pub use task::{Attempt, JudgedStep, Message, Problem, Role, Split, Task, TaskSpec};

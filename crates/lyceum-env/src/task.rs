@@ -96,6 +96,16 @@ pub struct JudgedStep {
     pub kind: &'static str,
 }
 
+/// Somebody's attempt at a problem, step by step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// The steps that were judged, from the first.
+    pub steps: Vec<JudgedStep>,
+    /// Whether the last of them ends the attempt. Otherwise steps follow that nobody judged: what is made of the attempt must
+    /// not show where judgement stopped, for it stops at mistakes.
+    pub ended: bool,
+}
+
 /// A source of problems with a verifier.
 pub trait Task: Send + Sync {
     /// The name in recipes.
@@ -128,8 +138,8 @@ pub trait Task: Send + Sync {
     /// The shortest completion that the verifier must call correct: the bare gold answer in the task's form.
     fn gold(&self, problem: &Problem) -> String;
 
-    /// An attempt at the problem, step by step, with judgements; `None` for a task that has none.
-    fn attempt(&self, _problem: &Problem) -> Option<Vec<JudgedStep>> {
+    /// An attempt at the problem with judgements; `None` for a task that has none.
+    fn attempt(&self, _problem: &Problem) -> Option<Attempt> {
         None
     }
 

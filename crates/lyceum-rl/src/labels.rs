@@ -148,24 +148,22 @@ pub const STEP_ACCURACY: &str = "step-accuracy";
 
 /// Encodes an attempt step by step, so that every step ends at a token of its own.
 fn labelled(codec: &Codec, spec: &LabelsSpec, task: &dyn Task, problem: &Problem) -> Result<Labelled> {
-    let judged = task.attempt(problem).filter(|steps| !steps.is_empty()).ok_or_else(|| {
+    let attempt = task.attempt(problem).filter(|attempt| !attempt.steps.is_empty()).ok_or_else(|| {
         Error::Data(format!("problem {} has no judged attempt; [labels] needs a task that has", problem.id))
     })?;
     let mut steps = Steps { ids: codec.prompt(&problem.conversation())?, ends: Vec::new() };
-    for (at, step) in judged.iter().enumerate() {
-        let text = if at + 1 < judged.len() {
-            format!("{}{}", step.text, spec.separator)
-        } else {
-            step.text.clone()
-        };
+    for (at, step) in attempt.steps.iter().enumerate() {
+        let ends = attempt.ended && at + 1 == attempt.steps.len();
+        let separator = if ends { "" } else { spec.separator.as_str() };
+        let text = format!("{}{separator}", step.text);
         steps.ids.extend(codec.tokenizer().encode(&text).map_err(lyceum_engine::Error::Text)?);
-        if at + 1 == judged.len() {
+        if ends {
             // As the policy ends its answer.
             steps.ids.extend(codec.stop_tokens().first());
         }
         steps.ends.push(steps.ids.len() as u32);
     }
-    Ok(Labelled { steps, judged })
+    Ok(Labelled { steps, judged: attempt.steps })
 }
 
 #[cfg(test)]

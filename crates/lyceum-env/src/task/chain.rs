@@ -27,7 +27,7 @@ pub use label::{StepKind, StepLabel, label_steps};
 
 use self::attempt::attempt;
 use super::keyed::{generator, is_heldout};
-use super::{ComponentInfo, JudgedStep, Message, Problem, Split, Task};
+use super::{Attempt, ComponentInfo, JudgedStep, Message, Problem, Split, Task};
 use crate::error::{Error, Result};
 use crate::reward::{Component, Range};
 
@@ -251,9 +251,10 @@ impl Task for ChainTask {
         format!("answer {}", problem.answer)
     }
 
-    fn attempt(&self, problem: &Problem) -> Option<Vec<JudgedStep>> {
+    fn attempt(&self, problem: &Problem) -> Option<Attempt> {
         let chain = Chain::of(problem)?;
-        Some(attempt(&chain, &self.options, &mut generator(&format!("{NAME}/attempt/{}", problem.id), &[])))
+        let random = &mut generator(&format!("{NAME}/attempt/{}", problem.id), &[]);
+        Some(Attempt { steps: attempt(&chain, &self.options, random), ended: true })
     }
 
     fn judge(&self, problem: &Problem, steps: &[&str]) -> Option<Vec<f64>> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::keyed::is_heldout;
 use super::options::read;
 use super::public_data::read_lines;
-use super::{ComponentInfo, JudgedStep, Message, Problem, Split, Task, no_split};
+use super::{Attempt, ComponentInfo, JudgedStep, Message, Problem, Split, Task, no_split};
 use crate::error::{Error, Result};
 use crate::reward::{Component, Range};
 
@@ -51,7 +51,7 @@ struct Row {
 
 /// The task. A row's steps after its first mistake have no judgement and are left out.
 pub struct MistakesTask {
-    splits: [Vec<(Problem, Vec<JudgedStep>)>; 2],
+    splits: [Vec<(Problem, Attempt)>; 2],
 }
 
 impl MistakesTask {
@@ -80,7 +80,7 @@ impl MistakesTask {
         Ok(Self { splits })
     }
 
-    fn rows(&self, split: Split) -> Result<&[(Problem, Vec<JudgedStep>)]> {
+    fn rows(&self, split: Split) -> Result<&[(Problem, Attempt)]> {
         match split {
             Split::Train => Ok(&self.splits[0]),
             Split::Heldout => Ok(&self.splits[1]),
@@ -89,8 +89,9 @@ impl MistakesTask {
     }
 }
 
-fn judged(subject: &str, index: usize, row: Row) -> (Problem, Vec<JudgedStep>) {
+fn judged(subject: &str, index: usize, row: Row) -> (Problem, Attempt) {
     let judged = row.mistake_index.map_or(row.steps.len(), |first| first + 1);
+    let ended = judged >= row.steps.len();
     let steps = row.steps.into_iter().take(judged).enumerate().map(|(at, text)| JudgedStep {
         text,
         right: row.mistake_index != Some(at),
@@ -107,7 +108,7 @@ fn judged(subject: &str, index: usize, row: Row) -> (Problem, Vec<JudgedStep>) {
         demonstration: None,
         meta: Map::new(),
     };
-    (problem, steps.collect())
+    (problem, Attempt { steps: steps.collect(), ended })
 }
 
 impl Task for MistakesTask {
@@ -151,9 +152,9 @@ impl Task for MistakesTask {
         problem.answer.clone()
     }
 
-    fn attempt(&self, problem: &Problem) -> Option<Vec<JudgedStep>> {
+    fn attempt(&self, problem: &Problem) -> Option<Attempt> {
         let all = self.splits.iter().flatten();
-        all.into_iter().find(|(known, _)| known.id == problem.id).map(|(_, steps)| steps.clone())
+        all.into_iter().find(|(known, _)| known.id == problem.id).map(|(_, attempt)| attempt.clone())
     }
 }
 
@@ -173,10 +174,17 @@ mod tests {
     #[test]
     fn steps_after_the_first_mistake_have_no_judgement() {
         let right = |mistake| {
-            judged("multistep_arithmetic", 0, row(mistake)).1.iter().map(|s| s.right).collect::<Vec<_>>()
+            judged("multistep_arithmetic", 0, row(mistake))
+                .1
+                .steps
+                .iter()
+                .map(|s| s.right)
+                .collect::<Vec<_>>()
         };
         assert_eq!(right(Some(1)), [true, false]);
         assert_eq!(right(None), [true, true, true]);
+        let ended = |mistake| judged("multistep_arithmetic", 0, row(mistake)).1.ended;
+        assert!(ended(None) && ended(Some(2)) && !ended(Some(1)));
     }
 
     #[test]
@@ -185,8 +193,9 @@ mod tests {
         let task = MistakesTask::new(Map::new()).unwrap();
         for split in SPLITS {
             let count = task.count(split).unwrap().unwrap();
-            let steps: Vec<JudgedStep> =
-                (0..count).flat_map(|i| task.attempt(&task.problem(split, 0, i).unwrap()).unwrap()).collect();
+            let steps: Vec<JudgedStep> = (0..count)
+                .flat_map(|i| task.attempt(&task.problem(split, 0, i).unwrap()).unwrap().steps)
+                .collect();
             let wrong = steps.iter().filter(|step| !step.right).count();
             assert!(count > 50 && wrong > 20 && wrong < steps.len() / 2, "{count} {wrong} {}", steps.len());
         }

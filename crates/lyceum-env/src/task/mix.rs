@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{TaskSpec, read};
-use super::{ComponentInfo, JudgedStep, Problem, Split, Task, no_split};
+use super::{Attempt, ComponentInfo, Problem, Split, Task, no_split};
 use crate::error::{Error, Result};
 use crate::reward::Component;
 
@@ -121,7 +121,7 @@ impl Task for MixTask {
         self.owner(problem).gold(problem)
     }
 
-    fn attempt(&self, problem: &Problem) -> Option<Vec<JudgedStep>> {
+    fn attempt(&self, problem: &Problem) -> Option<Attempt> {
         let own = self.owner(problem);
         own.attempt(&disowned(problem))
     }
