@@ -38,6 +38,11 @@ const PARTS: &[Part] = &[
         "model",
         &["run", "--release", "--features=composed", "--", "model", "pull", "smollm2-135m-instruct-q4_1"],
     ),
+    // Every arm of a study, made small: the recipes of papers stay runnable.
+    cargo(
+        "claims",
+        &["run", "--release", "--features=composed", "--", "reproduce", "pure", "--quick", "--json"],
+    ),
     cargo("tests", &["test", "--release", "--workspace", "--features=composed", "--no-fail-fast"]),
     cargo(
         "model-tests",
