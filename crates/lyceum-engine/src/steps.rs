@@ -5,7 +5,7 @@
 //! tanh(logit / 2).
 
 use lyceum_nn::decoder::KernelPolicy;
-use lyceum_nn::policy::{Batch, Input, Policy, Segment, Target};
+use lyceum_nn::policy::{Batch, Policy, Target};
 use lyceum_text::{SpecialTokens, Tokenizer};
 
 use crate::{Error, Result};
@@ -42,29 +42,15 @@ impl Steps {
     /// step. The predicted token is of no account.
     #[must_use]
     pub fn pack(sequences: &[&Self]) -> Batch {
-        let mut batch = Batch {
-            input: Input::Ids(Vec::new()),
-            positions: Vec::new(),
-            segments: Vec::new(),
-            targets: Vec::new(),
-            temperature: 1.0,
-        };
-        let mut ids = Vec::new();
-        for steps in sequences {
-            let start = ids.len();
-            // What follows the last step is not looked at.
-            let rows = steps.ends.last().map_or(0, |&end| end as usize);
-            if rows == 0 {
-                continue;
-            }
-            batch.segments.push(Segment { start, len: rows, parent: None });
-            batch.positions.extend(0..rows as u32);
-            batch
-                .targets
-                .extend(steps.ends.iter().map(|&end| Target { row: start as u32 + end - 1, token: 0 }));
-            ids.extend_from_slice(&steps.ids[..rows]);
-        }
-        batch.input = Input::Ids(ids);
+        // What follows the last step is not looked at.
+        let judged = sequences.iter().filter_map(|steps| Some((steps, *steps.ends.last()? as usize)));
+        let (owners, rows): (Vec<&Self>, Vec<&[u32]>) =
+            judged.map(|(steps, end)| (*steps, &steps.ids[..end])).unzip();
+        let mut batch = Batch::of_sequences(&rows);
+        let ends = owners.iter().zip(&batch.segments).flat_map(|(steps, segment)| {
+            steps.ends.iter().map(|&end| Target { row: segment.start as u32 + end - 1, token: 0 })
+        });
+        batch.targets = ends.collect();
         batch
     }
 
@@ -118,6 +104,7 @@ pub fn judge(model: &KernelPolicy, sequences: &[&Steps], rows: usize) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use lyceum_nn::policy::Input;
     use lyceum_text::ControlTokens;
     use proptest::prelude::*;
 

@@ -131,7 +131,9 @@ fn line(record: &Record, run: &Run) -> String {
     match &record.ending {
         Ending::Failed(cause) => format!("{name}: FAILED: {cause} (log: {})", log_of(&run.folder).display()),
         Ending::Finished { seconds, metrics, .. } => {
-            let values = metrics.iter().map(|(name, measured)| {
+            // Updates to reach are known once the arm to be reached is.
+            let known = metrics.iter().filter(|(_, measured)| measured.climb.is_empty());
+            let values = known.map(|(name, measured)| {
                 format!("  {name} {}", measured.value.map_or_else(|| "–".into(), number))
             });
             format!("{name}: {seconds:.0} s{}", values.collect::<String>())

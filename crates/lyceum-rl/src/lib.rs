@@ -17,6 +17,7 @@ pub mod labels;
 pub mod learner;
 pub mod objective;
 pub mod recipe;
+pub mod rewards;
 pub mod round;
 pub mod sampler;
 pub mod signs;

@@ -1,24 +1,18 @@
 //! One round of reinforcement learning: sample prompts, roll out, score, assign credit, take advantages, step.
 
-use std::sync::Arc;
-
-use lyceum_engine::{Event, Model, ModelRequest};
-use lyceum_env::exam::estimate;
-use lyceum_env::reward::{Answers, ProcessReward, ProcessSpec, Rewards};
+use lyceum_engine::Event;
+use lyceum_env::reward::{Answers, Rewards};
 use lyceum_env::rollout::{Plan, Player, rollout};
-use lyceum_env::{Problem, RewardSpec, Split, Task};
-use lyceum_hub::Progress;
-use lyceum_kernels::{Pool, Precision};
-use lyceum_nn::decoder::Options;
+use lyceum_env::{Problem, Split, Task};
 use lyceum_run::{Journal, Row};
 use lyceum_stats::Purpose;
-use lyceum_trace::{Boundary, Finish, Trace};
+use lyceum_trace::{Boundary, Trace};
 
 use crate::Result;
 use crate::credit::token_rewards;
 use crate::experience::Sequence;
 use crate::filter::is_mixed;
-use crate::learner::{Learner, place_of};
+use crate::learner::Learner;
 use crate::recipe::{PolicySpec, Recipe};
 use crate::sampler::shuffled;
 use crate::signs::signs;
@@ -39,39 +33,6 @@ pub fn problems(recipe: &Recipe, task: &dyn Task, round: u64, count: usize) -> R
     };
     let problems = indices.into_iter().map(|index| task.problem(Split::Train, recipe.seed, index));
     Ok(problems.collect::<std::result::Result<_, _>>()?)
-}
-
-/// The rewards of a recipe, with the process reward model loaded if it names one.
-///
-/// # Errors
-/// [`Error::Engine`](crate::Error::Engine) for a model that can't be found or read.
-pub fn rewards(recipe: &Recipe, pool: &Arc<Pool>, progress: &dyn Progress) -> Result<Rewards> {
-    let Some(spec) = recipe.policy.as_ref().map(|policy| &policy.reward) else {
-        return Ok(Rewards::open(&RewardSpec::default()));
-    };
-    let judge = |spec: &ProcessSpec| process_reward(spec, pool, progress);
-    let process = spec.process.as_ref().map(judge).transpose()?;
-    Ok(Rewards::open(spec).with_process(process))
-}
-
-/// The judge of steps that a recipe names.
-///
-/// # Errors
-/// As [`rewards`].
-pub fn process_reward(
-    spec: &ProcessSpec,
-    pool: &Arc<Pool>,
-    progress: &dyn Progress,
-) -> Result<ProcessReward> {
-    let load = |name: &String| {
-        // Its head is stored with its weights and is read with them only where they are trainable.
-        let options = Options { precision: Precision::F32, value_head: true, ..Options::default() };
-        let name = place_of(name)?;
-        let request = ModelRequest { name, adapter: None, options, preset_context: 0 };
-        Ok::<_, crate::Error>(Model::load(request, Arc::clone(pool), progress)?)
-    };
-    let model = spec.model.as_ref().map(load).transpose()?;
-    Ok(ProcessReward::new(spec.clone(), model))
 }
 
 /// Samples and scores the answers of a round: a group of traces for each problem.
@@ -104,7 +65,9 @@ pub fn collect(
     let player =
         Player { generator: learner.generator(spec.decode_batch), codec: &learner.model.codec, model: &name };
     let mut groups = rollout(&player, task, &problems, &plan, observe)?;
-    rewards.judge(task, &problems, &mut groups)?;
+    if let Some(process) = rewards.process() {
+        process.judge(task, &problems, &mut groups, learner.model.codec.tokenizer())?;
+    }
     score(rewards, &mut groups, journal, round + 1)?;
     Ok(groups)
 }
@@ -137,10 +100,7 @@ pub fn learn(
 
 /// A group's samples that can be trained on; `None` when the filter drops the group or nothing is left to compare.
 fn group_of(traces: &[Trace], spec: &PolicySpec) -> Option<Group> {
-    let usable = |trace: &&Trace| {
-        let cut = trace.calls.iter().any(|call| call.finish == Some(Finish::Length));
-        trace.total.is_some() && !(spec.drop_truncated && cut)
-    };
+    let usable = |trace: &&Trace| trace.total.is_some() && !(spec.drop_truncated && trace.is_cut());
     let scored = traces.iter().filter(usable).filter_map(|trace| scored(trace, spec));
     let group: Group = scored.collect();
     let totals: Vec<f32> = group.iter().map(|sample| sample.rewards.iter().sum()).collect();
@@ -150,7 +110,7 @@ fn group_of(traces: &[Trace], spec: &PolicySpec) -> Option<Group> {
 
 /// A trace's tokens with the reward on each: what its steps are paid, and the combined reward at the end.
 fn scored(trace: &Trace, spec: &PolicySpec) -> Option<Scored> {
-    let record = trace.calls.iter().find(|call| call.role == "policy")?.tokens.as_ref()?;
+    let record = trace.policy_tokens()?;
     let sequence = Sequence::of_record(record);
     let process: Vec<f32> = trace.process.iter().map(|&score| score as f32).collect();
     let ends: Vec<usize> =
@@ -166,13 +126,12 @@ fn describe(traces: &[Vec<Trace>], row: &mut Row) {
     let count = all().count().max(1) as f64;
     let totals: Vec<Vec<f64>> =
         traces.iter().map(|group| group.iter().map(|t| t.total.unwrap_or(f64::NAN)).collect()).collect();
-    row.set("reward/total", estimate(&totals).mean);
+    row.set("reward/total", mean(totals.iter().flatten().copied().filter(|total| total.is_finite())));
     let names: std::collections::BTreeSet<&str> =
         all().flat_map(|trace| trace.rewards.keys().map(String::as_str)).collect();
     for name in names {
         let values: Vec<f64> = all().filter_map(|t| t.rewards.get(name)?.value()).collect();
-        // Nobody scored it: the mean of nothing is NaN, not 0.
-        row.set(format!("reward/{name}"), values.iter().sum::<f64>() / values.len() as f64);
+        row.set(format!("reward/{name}"), mean(values.iter().copied()));
         let unscored = count - values.len() as f64;
         if unscored > 0.0 {
             row.set(format!("unscored/{name}"), unscored);
@@ -182,7 +141,7 @@ fn describe(traces: &[Vec<Trace>], row: &mut Row) {
     let mixed = totals.iter().filter(|group| is_mixed(&scored(group))).count();
     row.set("rollout/mixed-groups", mixed as f64 / traces.len().max(1) as f64);
     row.set("rollout/tokens", all().map(|t| t.cost.generated_tokens as f64).sum::<f64>() / count);
-    let truncated = all().filter(|t| t.calls.iter().any(|c| c.finish == Some(Finish::Length))).count();
+    let truncated = all().filter(|trace| trace.is_cut()).count();
     row.set("rollout/truncated", truncated as f64 / count);
     for boundary in Boundary::ALL {
         let faults = all().flat_map(|t| &t.faults).filter(|fault| fault.boundary == boundary).count();
@@ -190,6 +149,12 @@ fn describe(traces: &[Vec<Trace>], row: &mut Row) {
             row.set(format!("fault/{}", boundary.name()), faults as f64);
         }
     }
+}
+
+/// The mean of nothing is NaN, not 0.
+pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    sum / count
 }
 
 fn log_update(report: &UpdateReport, row: &mut Row) {

@@ -3,47 +3,63 @@
 
 use std::collections::HashSet;
 
-use lyceum_env::exam::estimate;
 use lyceum_run::Row;
-use lyceum_trace::{Finish, Source, TokenRecord, Trace};
+use lyceum_trace::{Source, Trace};
 
 use crate::credit::Credit;
+use crate::round::mean;
 
 /// Tokens of the stretches whose recurrence counts as repetition.
 const STRETCH: usize = 8;
 
 /// Logs the signs of a round whose steps were judged; nothing where they were not.
 pub fn signs(groups: &[Vec<Trace>], credit: Credit, row: &mut Row) {
-    let judged: Vec<&Trace> = groups.iter().flatten().filter(|trace| !trace.process.is_empty()).collect();
+    let traces = groups.iter().flatten().filter(|trace| !trace.process.is_empty());
+    let judged: Vec<Judged<'_>> = traces.map(|trace| Judged::of(trace, credit)).collect();
     if judged.is_empty() {
         return;
     }
-    let mut log = |name: &str, values: Vec<f64>| {
-        if !values.is_empty() {
-            row.set(name, estimate(&[values]).mean);
+    let mut log = |name: &str, values: &dyn Fn(&Judged<'_>) -> f64, of: &[&Judged<'_>]| {
+        if !of.is_empty() {
+            row.set(name, mean(of.iter().map(|one| values(one))));
         }
     };
-    let each = |value: &dyn Fn(&Trace) -> f64| judged.iter().map(|trace| value(trace)).collect::<Vec<f64>>();
-    let right: Vec<&&Trace> = judged.iter().filter(|trace| is_right(trace)).collect();
+    let all: Vec<&Judged<'_>> = judged.iter().collect();
+    let right: Vec<&Judged<'_>> = judged.iter().filter(|one| one.right).collect();
+    let tokens = |one: &Judged<'_>| one.trace.cost.generated_tokens as f64;
+    let steps = |one: &Judged<'_>| one.trace.process.len() as f64;
+    let holds = |holds: bool| f64::from(u8::from(holds));
     // Signature (i): thinking without end; (ii): one giant step; (iii): a short, empty answer.
-    log("rollout/steps", each(&|trace| trace.process.len() as f64));
-    log("rollout/tokens-per-step", each(&|t| t.cost.generated_tokens as f64 / t.process.len() as f64));
-    log("rollout/one-step", each(&|trace| f64::from(u8::from(trace.process.len() == 1))));
-    log("rollout/repetition", each(&repetition));
+    log("rollout/steps", &steps, &all);
+    log("rollout/tokens-per-step", &|one| tokens(one) / steps(one), &all);
+    log("rollout/one-step", &|one| holds(one.trace.process.len() == 1), &all);
+    log("rollout/repetition", &|one| one.repetition, &all);
     // Signs of a collapse: right answers that are long, repetitive or cut off.
-    log("right/repetition", right.iter().map(|trace| repetition(trace)).collect());
-    log("right/tokens", right.iter().map(|trace| trace.cost.generated_tokens as f64).collect());
-    log("right/truncated", right.iter().map(|trace| f64::from(u8::from(is_cut(trace)))).collect());
-    log("process/score", each(&|trace| trace.process.iter().sum::<f64>() / trace.process.len() as f64));
-    log("process/worst", each(&|trace| trace.process.iter().copied().fold(f64::INFINITY, f64::min)));
-    let paid = |trace: &Trace| -> f64 {
-        let scores: Vec<f32> = trace.process.iter().map(|&score| score as f32).collect();
-        credit.transform(&scores).iter().map(|&reward| f64::from(reward)).sum()
-    };
+    log("right/repetition", &|one| one.repetition, &right);
+    log("right/tokens", &tokens, &right);
+    log("right/truncated", &|one| holds(one.trace.is_cut()), &right);
+    log("process/score", &|one| mean(one.trace.process.iter().copied()), &all);
+    log("process/worst", &|one| one.trace.process.iter().copied().fold(f64::INFINITY, f64::min), &all);
     if credit != Credit::Outcome {
         // Named as a component is: a return that rises while the held-out answers get no better raises an alarm.
-        log("reward/process", each(&paid));
-        log("process/agreement", each(&|trace| f64::from(u8::from((paid(trace) > 0.0) == is_right(trace)))));
+        log("reward/process", &|one| one.paid, &all);
+        log("process/agreement", &|one| holds((one.paid > 0.0) == one.right), &all);
+    }
+}
+
+/// A response whose steps were judged, with what is asked of it more than once.
+struct Judged<'a> {
+    trace: &'a Trace,
+    right: bool,
+    repetition: f64,
+    paid: f64,
+}
+
+impl<'a> Judged<'a> {
+    fn of(trace: &'a Trace, credit: Credit) -> Self {
+        let scores: Vec<f32> = trace.process.iter().map(|&score| score as f32).collect();
+        let paid = credit.transform(&scores).iter().map(|&reward| f64::from(reward)).sum();
+        Self { trace, right: is_right(trace), repetition: repetition(trace), paid }
     }
 }
 
@@ -51,17 +67,11 @@ fn is_right(trace: &Trace) -> bool {
     trace.rewards.get("correct").and_then(lyceum_trace::Score::value) == Some(1.0)
 }
 
-fn is_cut(trace: &Trace) -> bool {
-    trace.calls.iter().any(|call| call.finish == Some(Finish::Length))
-}
-
 /// Share of the sampled stretches of tokens that were there before.
 fn repetition(trace: &Trace) -> f64 {
-    let sampled = |record: &TokenRecord| -> Vec<u32> {
-        let all = record.ids.iter().zip(record.source.iter());
-        all.filter(|(_, source)| *source == Source::Sampled).map(|(&id, _)| id).collect()
-    };
-    let ids: Vec<u32> = trace.calls.iter().filter_map(|c| c.tokens.as_ref()).flat_map(sampled).collect();
+    let Some(record) = trace.policy_tokens() else { return 0.0 };
+    let all = record.ids.iter().zip(record.source.iter());
+    let ids: Vec<u32> = all.filter(|(_, source)| *source == Source::Sampled).map(|(&id, _)| id).collect();
     let stretches: Vec<&[u32]> = ids.windows(STRETCH).collect();
     let distinct: HashSet<&[u32]> = stretches.iter().copied().collect();
     1.0 - distinct.len() as f64 / stretches.len().max(1) as f64
@@ -69,7 +79,7 @@ fn repetition(trace: &Trace) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use lyceum_trace::{Call, Problem, Score};
+    use lyceum_trace::{Call, Finish, Problem, Score, TokenRecord};
 
     use super::*;
 

@@ -16,7 +16,7 @@ use lyceum_hub::Silent;
 use lyceum_kernels::Pool;
 use lyceum_rl::learner::Learner;
 use lyceum_rl::recipe::Recipe;
-use lyceum_rl::round;
+use lyceum_rl::rewards::rewards;
 use lyceum_rl::train::{Outcome, Training};
 use lyceum_run::{Interrupt, Layout, RunFolder, read_rows};
 use serde_json::{Value, json};
@@ -42,11 +42,12 @@ fn run(recipe: &Recipe) -> (Outcome, PathBuf) {
     let _ = std::fs::remove_dir_all(&root);
     let task = task::open(&recipe.task).unwrap();
     let pool = Arc::new(Pool::new(1));
+    let learner = Learner::load(recipe, &pool, &Silent).unwrap();
     let training = Training {
         recipe,
-        learner: Learner::load(recipe, &pool, &Silent).unwrap(),
+        rewards: rewards(recipe, &learner.model, &pool, &Silent).unwrap(),
+        learner,
         task: task.as_ref(),
-        rewards: round::rewards(recipe, &pool, &Silent).unwrap(),
         folder: RunFolder::create_at(&root, "").unwrap(),
         recorded: None,
         interrupt: Interrupt::default(),

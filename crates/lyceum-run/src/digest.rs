@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use lyceum_trace::{Boundary, Finish, Reader, Trace};
+use lyceum_trace::{Boundary, Reader, Trace};
 
 use crate::Result;
 
@@ -83,7 +83,7 @@ impl Digest {
         for fault in &trace.faults {
             *self.faults.entry((fault.boundary, fault.cause.clone())).or_default() += 1;
         }
-        let cut_off = trace.calls.iter().any(|call| call.finish == Some(Finish::Length));
+        let cut_off = trace.is_cut();
         self.cut_off += usize::from(cut_off);
         // Of equals the later is taken: it shows what the model does by now.
         let total = |pick: Pick| self.samples.get(&pick).and_then(|trace| trace.total);

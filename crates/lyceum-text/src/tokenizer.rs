@@ -125,6 +125,12 @@ impl Tokenizer {
         self.pipeline.id_to_token(id)
     }
 
+    /// Whether every id stands for the same token in `other`: then ids of one model can be read by another.
+    #[must_use]
+    pub fn same_ids(&self, other: &Self) -> bool {
+        self.size == other.size && (0..self.size as u32).all(|id| self.token(id) == other.token(id))
+    }
+
     /// Id of a token as the vocabulary writes it.
     #[must_use]
     pub fn id(&self, token: &str) -> Option<u32> {

@@ -281,6 +281,18 @@ impl Trace {
         self.faults.push(Fault { boundary, cause: cause.into(), call: None });
     }
 
+    /// The exact tokens of the policy's call, where they were recorded.
+    #[must_use]
+    pub fn policy_tokens(&self) -> Option<&TokenRecord> {
+        self.calls.iter().find(|call| call.role == "policy")?.tokens.as_ref()
+    }
+
+    /// Whether a call was cut off at its limit of tokens.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.calls.iter().any(|call| call.finish == Some(Finish::Length))
+    }
+
     /// All text from one source, parts joined in order: the completion is `text_of(Source::Sampled)`.
     #[must_use]
     pub fn text_of(&self, source: Source) -> String {

@@ -9,9 +9,7 @@ use super::command::{CommandReward, Question};
 use super::component::{Failure, FailureKind};
 use super::process::ProcessReward;
 use super::spec::RewardSpec;
-use crate::Result as EnvResult;
 use crate::task::keyed::share_of;
-use crate::task::{Problem, Task};
 
 /// The components of one trace that a command gave.
 pub type Answers = BTreeMap<String, Score>;
@@ -42,12 +40,10 @@ impl Rewards {
         Self { process, ..self }
     }
 
-    /// Judges the steps of the traces, if the recipe wants that; `problems[i]` is what the traces of `groups[i]` answer.
-    ///
-    /// # Errors
-    /// As [`ProcessReward::judge`].
-    pub fn judge(&self, task: &dyn Task, problems: &[Problem], groups: &mut [Vec<Trace>]) -> EnvResult<()> {
-        self.process.as_ref().map_or(Ok(()), |process| process.judge(task, problems, groups))
+    /// The judge of steps, if the recipe has one.
+    #[must_use]
+    pub const fn process(&self) -> Option<&ProcessReward> {
+        self.process.as_ref()
     }
 
     /// Whether something outside this process is asked, whose answers a resumed run must not ask for again.

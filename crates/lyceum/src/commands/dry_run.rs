@@ -12,7 +12,7 @@ use lyceum_env::task::{self, Task};
 use lyceum_rl::learner::Learner;
 use lyceum_rl::recipe::{Loop, Recipe};
 use lyceum_rl::train::examine_split;
-use lyceum_rl::{labels, round, supervised};
+use lyceum_rl::{labels, rewards, round, supervised};
 use lyceum_run::RunFolder;
 use lyceum_trace::Trace;
 
@@ -76,7 +76,7 @@ pub fn run(session: &Session, recipe: &lyceum_run::Recipe<Recipe>, out: Option<&
 
     let checkpoint = saved(&learner, &text, out)?;
 
-    let mut rewards = round::rewards(recipe, &pool, &session.downloads())?;
+    let mut rewards = rewards::rewards(recipe, &learner.model, &pool, &session.downloads())?;
     let mut one = |number: u64| {
         let recorded = recorded.as_ref().map(|rounds| rounds[number as usize % rounds.len()].as_slice());
         learn(&mut learner, recipe, task.as_ref(), &mut rewards, recorded, number)

@@ -110,7 +110,7 @@ pub fn run(session: &Session, arguments: &EvalArgs) -> Result<()> {
     })?;
     progress.finish();
     let best_of = match &arguments.best_of {
-        Some(judge) => Some(best_of_n(session, judge, &plan, task.as_ref(), &problems, &mut exam)?),
+        Some(judge) => Some(best_of_n(session, judge, &model, &plan, task.as_ref(), &problems, &mut exam)?),
         None => None,
     };
     let report = Report { best_of, ..report(spec, &plan, &model.identity, &exam) };
@@ -162,6 +162,7 @@ fn report(task: TaskSpec, plan: &Plan, identity: &lyceum_engine::Identity, exam:
 fn best_of_n(
     session: &Session,
     judge: &str,
+    model: &lyceum_engine::Model,
     plan: &Plan,
     task: &dyn task::Task,
     problems: &[Problem],
@@ -172,8 +173,8 @@ fn best_of_n(
         separator: plan.step_separator.clone().unwrap_or_default(),
         ..ProcessSpec::default()
     };
-    let process = lyceum_rl::round::process_reward(&spec, &session.pool()?, &session.downloads())?;
-    process.judge(task, problems, &mut exam.traces)?;
+    let process = lyceum_rl::rewards::judge(&spec, model, &session.pool()?, &session.downloads())?;
+    process.judge(task, problems, &mut exam.traces, model.codec.tokenizer())?;
     let chosen = |n: usize, worth: &dyn Fn(&[f64]) -> f64| -> Estimate {
         let right = |group: &Vec<lyceum_trace::Trace>| {
             let best = group.iter().take(n).max_by(|a, b| worth(&a.process).total_cmp(&worth(&b.process)));

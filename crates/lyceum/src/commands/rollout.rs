@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use lyceum_env::task;
 use lyceum_rl::learner::Learner;
 use lyceum_rl::recipe::Recipe;
+use lyceum_rl::rewards::rewards;
 use lyceum_rl::round;
 use lyceum_trace::Writer;
 
@@ -19,8 +20,8 @@ pub fn run(session: &Session, arguments: &RolloutArgs) -> Result<()> {
         recipe.policy.as_ref().context("the recipe has no table [policy]: there is nothing to roll out")?;
     let task = task::open(&recipe.task)?;
     let pool = session.pool()?;
-    let mut rewards = round::rewards(&recipe, &pool, &session.downloads())?;
     let learner = Learner::load(&recipe, &pool, &session.downloads())?;
+    let mut rewards = rewards(&recipe, &learner.model, &pool, &session.downloads())?;
     let (mut writer, _) = Writer::append(&arguments.out)?;
     let (mut count, mut sum) = (0usize, 0.0);
     for step in 0..arguments.steps {

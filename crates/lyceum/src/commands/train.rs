@@ -7,7 +7,7 @@ use lyceum_env::reward::Rewards;
 use lyceum_env::task::{self, Task};
 use lyceum_rl::learner::Learner;
 use lyceum_rl::recipe::Recipe;
-use lyceum_rl::round;
+use lyceum_rl::rewards::rewards;
 use lyceum_rl::train::{Outcome, Training};
 use lyceum_run::{Checkpoint, Interrupt, Layout, RunFolder};
 use lyceum_trace::Trace;
@@ -56,8 +56,8 @@ pub fn start(
     let recorded = recorded(&recipe.value)?;
     let pool = session.pool()?;
     let learner = Learner::load(&recipe.value, &pool, &session.downloads())?;
-    let rewards = round::rewards(&recipe.value, &pool, &session.downloads())?;
-    recipe.pin("model", &learner.model.identity.fingerprint)?;
+    let rewards = rewards(&recipe.value, &learner.model, &pool, &session.downloads())?;
+    pin(&mut recipe, &learner, &rewards)?;
     Arithmetic::of(&pool).record(&mut recipe);
     let text = recipe.to_toml()?;
     let folder = match out {
@@ -87,8 +87,8 @@ pub fn resume(session: &Session, run: &Path, interrupt: Interrupt) -> Result<Out
         ));
     }
     let learner = Learner::load(&recipe.value, &pool, &session.downloads())?;
-    let rewards = round::rewards(&recipe.value, &pool, &session.downloads())?;
-    recipe.pin("model", &learner.model.identity.fingerprint)?;
+    let rewards = rewards(&recipe.value, &learner.model, &pool, &session.downloads())?;
+    pin(&mut recipe, &learner, &rewards)?;
     let checkpoint = resumed.checkpoint.as_ref();
     train(
         session,
@@ -101,6 +101,13 @@ pub fn resume(session: &Session, run: &Path, interrupt: Interrupt) -> Result<Out
         rewards,
         interrupt,
     )
+}
+
+/// Pins the weights that the run depends on: another model, or another judge, is another run.
+fn pin(recipe: &mut lyceum_run::Recipe<Recipe>, learner: &Learner, rewards: &Rewards) -> Result<()> {
+    recipe.pin("model", &learner.model.identity.fingerprint)?;
+    let judge = rewards.process().and_then(lyceum_env::reward::ProcessReward::fingerprint);
+    Ok(judge.map_or(Ok(()), |judge| recipe.pin("judge", judge))?)
 }
 
 fn train(
