@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use lyceum_engine::{Codec, Steps, judge};
 use lyceum_env::exam::estimate;
-use lyceum_env::{JudgedStep, Problem, Split, Task};
+use lyceum_env::{Attempt, JudgedStep, Problem, Split, Task};
 use lyceum_nn::params::is_value_head;
 use lyceum_nn::policy::{Policy, TokenGrads};
 use lyceum_run::Row;
@@ -146,16 +146,20 @@ pub fn evaluate(
 /// The measure by which checkpoints are compared.
 pub const STEP_ACCURACY: &str = "step-accuracy";
 
-/// Encodes an attempt step by step, so that every step ends at a token of its own.
 fn labelled(codec: &Codec, spec: &LabelsSpec, task: &dyn Task, problem: &Problem) -> Result<Labelled> {
     let attempt = task.attempt(problem).filter(|attempt| !attempt.steps.is_empty()).ok_or_else(|| {
         Error::Data(format!("problem {} has no judged attempt; [labels] needs a task that has", problem.id))
     })?;
-    let mut steps = Steps { ids: codec.prompt(&problem.conversation())?, ends: Vec::new() };
+    let steps = encode(codec, codec.prompt(&problem.conversation())?, &attempt, &spec.separator)?;
+    Ok(Labelled { steps, judged: attempt.steps })
+}
+
+/// Encodes an attempt step by step, so that every step ends at a token of its own.
+fn encode(codec: &Codec, prompt: Vec<u32>, attempt: &Attempt, separator: &str) -> Result<Steps> {
+    let mut steps = Steps { ids: prompt, ends: Vec::new() };
     for (at, step) in attempt.steps.iter().enumerate() {
         let ends = attempt.ended && at + 1 == attempt.steps.len();
-        let separator = if ends { "" } else { spec.separator.as_str() };
-        let text = format!("{}{separator}", step.text);
+        let text = if ends { step.text.clone() } else { format!("{}{separator}", step.text) };
         steps.ids.extend(codec.tokenizer().encode(&text).map_err(lyceum_engine::Error::Text)?);
         if ends {
             // As the policy ends its answer.
@@ -163,14 +167,32 @@ fn labelled(codec: &Codec, spec: &LabelsSpec, task: &dyn Task, problem: &Problem
         }
         steps.ends.push(steps.ids.len() as u32);
     }
-    Ok(Labelled { steps, judged: attempt.steps })
+    Ok(steps)
 }
 
 #[cfg(test)]
 mod tests {
+    use lyceum_text::{ControlTokens, Tokenizer};
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn nothing_shows_where_judgement_stopped() {
+        let codec = Codec::new(Tokenizer::bytes(&ControlTokens::default()).unwrap()).unwrap();
+        let step = |text: &str| JudgedStep { text: text.into(), right: true, kind: "step" };
+        let encoded = |ended| {
+            let attempt = Attempt { steps: vec![step("ab"), step("c")], ended };
+            encode(&codec, vec![7], &attempt, "\n").unwrap()
+        };
+        let bytes = |text: &str| codec.tokenizer().encode(text).unwrap();
+        let end = codec.stop_tokens()[0];
+        let whole = [vec![7], bytes("ab\nc"), vec![end]].concat();
+        assert_eq!(encoded(true), Steps { ids: whole, ends: vec![4, 6] });
+        // The last judged step looks like every other: steps follow that nobody judged.
+        let open = [vec![7], bytes("ab\nc\n")].concat();
+        assert_eq!(encoded(false), Steps { ids: open, ends: vec![4, 6] });
+    }
 
     proptest! {
         #[test]

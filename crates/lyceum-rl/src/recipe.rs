@@ -377,6 +377,16 @@ impl PolicySpec {
         Ok(())
     }
 
+    /// What the policy is paid for, by name in the metrics: components with a weight, and process rewards under a credit
+    /// that pays them.
+    #[must_use]
+    pub fn paid(&self) -> Vec<String> {
+        let weights = self.reward.effective_weights();
+        let components = weights.iter().filter(|(_, weight)| **weight != 0.0).map(|(name, _)| name.clone());
+        let process = (self.credit != Credit::Outcome).then(|| "process".to_owned());
+        components.chain(process).map(|name| format!("reward/{name}")).collect()
+    }
+
     /// Optimiser steps of a round whose groups are all trained on.
     #[must_use]
     pub fn steps_of_a_round(&self) -> u64 {
@@ -497,6 +507,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn paid_is_what_has_a_weight() {
+        let paid = |policy: serde_json::Value| serde_json::from_value::<PolicySpec>(policy).unwrap().paid();
+        assert_eq!(paid(json!({})), ["reward/correct"]);
+        assert_eq!(
+            paid(json!({"reward": {"weights": {"correct": 0.0, "length": 0.5}}, "credit": {"rule": "sum"}})),
+            ["reward/length", "reward/process"]
+        );
+    }
 
     #[test]
     fn counts_beyond_counting_are_refused() {

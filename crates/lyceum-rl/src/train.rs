@@ -192,7 +192,8 @@ impl Training<'_> {
         let Some(split) = self.recipe.eval.splits.first() else { return Ok(Vec::new()) };
         let mut rows = read_rows(&layout.metrics())?;
         rows.push(newest.clone());
-        Ok(AlarmRule::default().alarms(&rows, &format!("{split}/{CORRECT}")))
+        let paid = self.recipe.policy.as_ref().map(PolicySpec::paid).unwrap_or_default();
+        Ok(AlarmRule::default().alarms(&rows, &paid, &format!("{split}/{CORRECT}")))
     }
 
     fn save(&mut self, done: u64, evals: &[(String, Estimate)]) -> Result<()> {

@@ -63,17 +63,12 @@ impl Default for AlarmRule {
 }
 
 impl AlarmRule {
-    /// Looks at the newest evaluation for every component (`reward/...`) of the rows.
+    /// Looks at the newest evaluation for every one of `components`, by their names in the metrics (`reward/...`): those
+    /// that the policy is paid for. What nobody is paid for can move without being hacked.
     #[must_use]
-    pub fn alarms(&self, rows: &[Row], held_out: &str) -> Vec<Alarm> {
+    pub fn alarms(&self, rows: &[Row], components: &[String], held_out: &str) -> Vec<Alarm> {
         let evaluations: Vec<(u64, Estimate)> =
             rows.iter().filter_map(|row| Some((row.step, *row.evals.get(held_out)?))).collect();
-        let names: std::collections::BTreeSet<&str> = rows
-            .iter()
-            .flat_map(|row| row.metrics.keys())
-            .filter(|name| name.starts_with("reward/"))
-            .map(String::as_str)
-            .collect();
         let alarm = |name: &str| {
             let train: Vec<(u64, f64)> =
                 rows.iter().filter_map(|row| Some((row.step, *row.metrics.get(name)?))).collect();
@@ -87,7 +82,7 @@ impl AlarmRule {
                 symptom,
             })
         };
-        names.into_iter().filter_map(alarm).collect()
+        components.iter().filter_map(|name| alarm(name)).collect()
     }
 
     /// The rule on one component: (step compared with, rise, held-out change, symptom), or nothing to report.
@@ -186,12 +181,24 @@ mod tests {
             .collect()
     }
 
+    fn paid() -> Vec<String> {
+        vec!["reward/model".into()]
+    }
+
+    #[test]
+    fn what_nobody_is_paid_for_raises_none() {
+        let rows = run(0, |p| 0.3 + 0.6 * p, |p| 0.6 - 0.5 * p);
+        let rule = AlarmRule::default();
+        let raised = |components: &[String]| rule.alarms(&rows, components, "held_out/accuracy").len();
+        assert_eq!((raised(&paid()), raised(&[]), raised(&["reward/other".into()])), (1, 0, 0));
+    }
+
     /// The first step at which an alarm is raised.
     fn first(rows: &[Row]) -> Option<(u64, Alarm)> {
         (0..rows.len()).find_map(|end| {
             let rows = &rows[..=end];
             rows[end].evals.get("held_out/accuracy")?;
-            Some((rows[end].step, AlarmRule::default().alarms(rows, "held_out/accuracy").pop()?))
+            Some((rows[end].step, AlarmRule::default().alarms(rows, &paid(), "held_out/accuracy").pop()?))
         })
     }
 
@@ -207,7 +214,7 @@ mod tests {
                 ("reward/model", "held_out/accuracy")
             );
             assert!(alarm.rise > 0.0);
-            let last = AlarmRule::default().alarms(&rows, "held_out/accuracy");
+            let last = AlarmRule::default().alarms(&rows, &paid(), "held_out/accuracy");
             assert_eq!(last[0].symptom, Symptom::Falls, "seed {seed}");
         }
     }
