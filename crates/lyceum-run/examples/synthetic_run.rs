@@ -79,7 +79,7 @@ fn row(step: u64, progress: f64, evaluate: bool, before: &[Row]) -> Row {
         let longer = proportion(right(true_rate - 0.2, 128.0), 128).with_unscored(2);
         row.evals.insert("held_out/longer_chains".into(), longer);
         let rows: Vec<Row> = before.iter().chain([&row]).cloned().collect();
-        row.alarms = AlarmRule::default().alarms(&rows, &["reward/model".into()], HELD_OUT);
+        row.alarms = AlarmRule::default().alarms(&rows, &["reward/process".into()], HELD_OUT);
     }
     row
 }
