@@ -18,6 +18,7 @@ pub(crate) struct Active {
     /// Bytes of the text that were given out.
     shown: usize,
     stream: TextStream,
+    stop: Option<String>,
 }
 
 /// What a new token did.
@@ -40,6 +41,7 @@ impl Active {
             text: String::new(),
             shown: 0,
             stream,
+            stop: None,
         }
     }
 
@@ -76,7 +78,8 @@ impl Active {
         }
         let before = self.text.len();
         self.text.push_str(&self.stream.push(tokenizer, drawn.token)?);
-        if let Some(end) = first_stop(&self.text, before, &request.stop.strings) {
+        if let Some((end, stop)) = first_stop(&self.text, before, &request.stop.strings) {
+            self.stop = Some(stop.clone());
             self.text.truncate(end);
             return Ok(Progress { piece: self.piece_to(end), finish: Some(Finish::Stop) });
         }
@@ -110,20 +113,21 @@ impl Active {
         if self.kept.iter().all(|&k| k == 0.0) {
             self.kept.clear();
         }
-        Completion { ids: self.ids, logp: self.logp, kept: self.kept, text: self.text, finish, fault }
+        let Self { ids, logp, kept, text, stop, .. } = self;
+        Completion { ids, logp, kept, text, finish, stop, fault }
     }
 }
 
-/// Where the first stop string begins, looking only where text from `before` on can be part of it.
-fn first_stop(text: &str, before: usize, stops: &[String]) -> Option<usize> {
-    let find = |stop: &String| {
+/// Where the first stop string begins, and which it is, looking only where text from `before` on can be part of it.
+fn first_stop<'a>(text: &str, before: usize, stops: &'a [String]) -> Option<(usize, &'a String)> {
+    let find = |stop: &str| {
         let mut from = before.saturating_sub(stop.len());
         while !text.is_char_boundary(from) {
             from -= 1;
         }
-        text[from..].find(stop.as_str()).map(|at| from + at)
+        text[from..].find(stop).map(|at| from + at)
     };
-    stops.iter().filter(|stop| !stop.is_empty()).filter_map(find).min()
+    stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| Some((find(stop)?, stop))).min()
 }
 
 /// Bytes at the end of a text that may be the beginning of a stop string.
@@ -158,6 +162,7 @@ mod tests {
                 max_new_tokens: ids.len(),
             },
             choices: None,
+            drawn: 0,
         };
         let mut active = Active::new(0, 0);
         let mut pieces = Vec::new();
@@ -202,9 +207,9 @@ mod tests {
     #[test]
     fn a_stop_string_may_be_split_over_tokens() {
         let stops = ["</answer>".to_owned(), "é!".to_owned()];
-        assert_eq!(first_stop("x </answer>", 7, &stops), Some(2));
+        assert_eq!(first_stop("x </answer>", 7, &stops), Some((2, &stops[0])));
         assert_eq!(first_stop("x </answ", 3, &stops), None);
-        assert_eq!(first_stop("ééé!", 6, &stops), Some(4));
+        assert_eq!(first_stop("ééé!", 6, &stops), Some((4, &stops[1])));
         assert_eq!(first_stop("é! then é! again", 14, &stops), None);
     }
 }

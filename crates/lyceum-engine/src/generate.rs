@@ -66,6 +66,12 @@ impl<'m> Generator<'m> {
         Self { decoder, tokenizer, batch: batch.max(1) }
     }
 
+    /// Tokens that a prompt and its completion may have together.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        self.decoder.config().max_positions
+    }
+
     /// Completes all requests; the answer has one list a request, in order, with one completion a sample.
     ///
     /// A request that can't be answered (an empty prompt, one longer than the context, broken logits) gets

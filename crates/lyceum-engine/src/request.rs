@@ -23,13 +23,15 @@ pub struct Request {
     pub stop: Stop,
     /// The completion must be one of these.
     pub choices: Option<Arc<Choices>>,
+    /// Tokens that these samples drew before, where the prompt holds their earlier turns: their random numbers go on there.
+    pub drawn: usize,
 }
 
 impl Request {
     /// The uniform number in [0, 1) that chooses token `position` of a sample, whatever was drawn before.
     pub(crate) fn uniform(&self, sample: usize, position: usize) -> f64 {
         let mut stream = self.samples[sample].rng(self.purpose);
-        stream.set_word_pos(2 * position as u128);
+        stream.set_word_pos(2 * (self.drawn + position) as u128);
         stream.random()
     }
 }
@@ -70,6 +72,9 @@ pub struct Completion {
     pub text: String,
     /// Why it ended.
     pub finish: Finish,
+    /// The stop string that ended it, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<String>,
     /// What went wrong, if anything.
     pub fault: Option<String>,
 }
@@ -84,6 +89,7 @@ impl Completion {
             kept: Vec::new(),
             text: String::new(),
             finish: Finish::Fault,
+            stop: None,
             fault: Some(cause),
         }
     }
@@ -101,6 +107,7 @@ mod tests {
             sampling: Sampling::default(),
             stop: Stop::default(),
             choices: None,
+            drawn: 0,
         }
     }
 
@@ -109,7 +116,11 @@ mod tests {
         let request = request(2);
         let mut stream = request.samples[1].rng(request.purpose);
         for position in 0..200 {
-            assert_eq!(request.uniform(1, position), stream.random::<f64>(), "position {position}");
+            let number = stream.random::<f64>();
+            assert_eq!(request.uniform(1, position), number, "position {position}");
+            // A later turn goes on where the earlier one ended.
+            let drawn = position / 2;
+            assert_eq!(Request { drawn, ..request.clone() }.uniform(1, position - drawn), number);
         }
     }
 

@@ -29,6 +29,7 @@ fn frequencies_match_probabilities() -> Result<(), Box<dyn std::error::Error>> {
         sampling: Sampling { temperature: 0.05, ..Sampling::default() },
         stop: Stop { tokens: Vec::new(), strings: Vec::new(), max_new_tokens: 1 },
         choices: None,
+        drawn: 0,
     };
     let answers = Generator::new(policy.decoder(), &tokenizer, 64).generate(&[request], &mut |_| {})?;
     let mut seen = std::collections::BTreeMap::<u32, (f64, f64)>::new();

@@ -74,6 +74,7 @@ fn request(number: u64, samples: u64, sampling: &Sampling) -> Request {
         sampling: sampling.clone(),
         stop: Stop { tokens: (0..20).collect(), strings: Vec::new(), max_new_tokens: 24 },
         choices: None,
+        drawn: 0,
     }
 }
 
@@ -206,6 +207,7 @@ fn a_constrained_completion_is_always_one_of_the_choices() {
         let requests: Vec<Request> = (0..8)
             .map(|number| Request {
                 choices: Some(Arc::clone(&choices)),
+                drawn: 0,
                 stop: Stop { tokens: end.clone(), strings: Vec::new(), max_new_tokens: 30 },
                 ..request(number, 8, &sampling)
             })

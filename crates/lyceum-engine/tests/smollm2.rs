@@ -71,6 +71,7 @@ fn needs_model_greedy_tokens_and_logits_equal_pytorchs() {
         sampling: Sampling::greedy(),
         stop: Stop { tokens: vec![eos], strings: Vec::new(), max_new_tokens: 32 },
         choices: None,
+        drawn: 0,
     };
     let requests: Vec<Request> = cases.iter().enumerate().map(request).collect();
     for (request, case) in requests.iter().zip(cases) {

@@ -45,6 +45,9 @@ pub enum Error {
         /// What is wrong and what would be accepted.
         message: String,
     },
+    /// What a tool answered can't be kept for a resumed run.
+    #[error("the tools' answers can't be kept: {0}")]
+    Journal(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// No task of that name.
     #[error("no task is called `{name}`{}; known tasks: {known}", nearest_hint(.nearest))]
     UnknownTask {

@@ -1,13 +1,13 @@
 //! Examinations: a model's answers to a list of problems, and what they come to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lyceum_engine::Event;
 use lyceum_stats::{Bootstrap, Estimate, proportion};
 use lyceum_trace::Trace;
 
 use crate::Result;
-use crate::rollout::{Plan, Player, rollout};
+use crate::rollout::{CALLS, Plan, Player, Start, rollout};
 use crate::task::{Problem, Task};
 
 /// The outcome of an examination.
@@ -15,11 +15,15 @@ use crate::task::{Problem, Task};
 pub struct Exam {
     /// The answers: a group of samples for each problem.
     pub traces: Vec<Vec<Trace>>,
-    /// Mean of every component of the task's verifier.
+    /// Mean of every component on the traces. Where the problems are of several kinds (`kind` in what the task knows of
+    /// them), also `<kind>/<component>` for each kind; where tools were called, [`PRODUCTIVITY`].
     pub components: BTreeMap<String, Estimate>,
     /// Mean number of new tokens.
     pub tokens: Estimate,
 }
+
+/// Right answers a call of a tool, over all problems (TP, arXiv 2504.14870); absent where nothing was called.
+pub const PRODUCTIVITY: &str = "productivity";
 
 /// Rolls out all problems and estimates every component's mean. With one sample a problem and a component that holds
 /// or does not, the interval is Wilson's; else it is a bootstrap over problems.
@@ -33,17 +37,45 @@ pub fn examine(
     plan: &Plan,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Exam> {
-    let traces = rollout(player, task, problems, plan, observe)?;
-    let component = |name: &str| -> Vec<Vec<f64>> {
-        let value =
-            |trace: &Trace| trace.rewards.get(name).and_then(lyceum_trace::Score::value).unwrap_or(f64::NAN);
-        traces.iter().map(|group| group.iter().map(value).collect()).collect()
-    };
-    let names = task.components().iter().map(|info| info.name.to_owned());
-    let components = names.map(|name| (name.clone(), estimate(&component(&name)))).collect();
+    let starts: Vec<Start> = problems.iter().cloned().map(Start::from).collect();
+    let traces = rollout(player, task, &starts, plan, observe)?;
+    let all: Vec<&[Trace]> = traces.iter().map(Vec::as_slice).collect();
+    let mut components = components(&all);
+    let kind = |problem: &Problem| problem.meta.get("kind")?.as_str().map(str::to_owned);
+    let kinds: BTreeSet<String> = problems.iter().filter_map(kind).collect();
+    if kinds.len() > 1 {
+        for wanted in kinds {
+            let own = problems.iter().zip(&all).filter(|(p, _)| kind(p).as_ref() == Some(&wanted));
+            let own: Vec<&[Trace]> = own.map(|(_, group)| *group).collect();
+            components.extend(
+                self::components(&own).into_iter().map(|(name, value)| (format!("{wanted}/{name}"), value)),
+            );
+        }
+    }
     let length = |trace: &Trace| trace.cost.generated_tokens as f64;
     let lengths: Vec<Vec<f64>> = traces.iter().map(|group| group.iter().map(length).collect()).collect();
     Ok(Exam { components, tokens: Bootstrap::default().mean(&lengths), traces })
+}
+
+/// Mean of every component on the traces, and of right answers a call.
+fn components(groups: &[&[Trace]]) -> BTreeMap<String, Estimate> {
+    let names: BTreeSet<&String> =
+        groups.iter().copied().flatten().flat_map(|trace| trace.rewards.keys()).collect();
+    let value = |name: &str, trace: &Trace| trace.rewards.get(name).and_then(lyceum_trace::Score::value);
+    let of = |name: &String| {
+        let values = |group: &&[Trace]| -> Vec<f64> {
+            group.iter().map(|trace| value(name, trace).unwrap_or(f64::NAN)).collect()
+        };
+        (name.clone(), estimate(&groups.iter().map(values).collect::<Vec<_>>()))
+    };
+    let mut found: BTreeMap<String, Estimate> = names.into_iter().map(of).collect();
+    let sum = |name: &str, group: &[Trace]| group.iter().filter_map(|trace| value(name, trace)).sum::<f64>();
+    let each: Vec<(f64, f64)> =
+        groups.iter().map(|group| (sum("correct", group), sum(CALLS, group))).collect();
+    if each.iter().any(|(_, calls)| *calls > 0.0) {
+        found.insert(PRODUCTIVITY.to_owned(), Bootstrap::default().ratio(&each));
+    }
+    found
 }
 
 /// The mean over all items, whose groups are independent. NaN is an item without a score.

@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+mod child;
 mod error;
 pub mod exam;
 pub mod reward;
 pub mod rollout;
 pub mod task;
+pub mod tool;
 
 pub use error::{Error, Result};
 pub use reward::{Component, Failure, Range, RewardSpec};

@@ -4,15 +4,16 @@
 //! recipe asks for (`length`, a user's command) and the total. A component that can't be had is a
 //! [`Failure`] with a cause: the trace then has no total and is counted as unscored.
 
-mod child;
 mod command;
 mod component;
+mod efficiency;
 mod process;
 mod rewards;
 mod spec;
 
 pub use command::{CommandReward, Question};
 pub use component::{Component, Failure, FailureKind, Range};
+pub use efficiency::{EFFICIENCY, EfficiencySpec, Fewest, Optimum, Order, with_optimum, without_optimum};
 pub use process::{ProcessReward, ProcessSpec};
 pub use rewards::{Answers, Rewards};
 pub use spec::{LengthSpec, RewardSpec, Rule};

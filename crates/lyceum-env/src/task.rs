@@ -6,12 +6,14 @@
 
 pub mod chain;
 pub mod countdown;
+mod facts;
 pub(crate) mod keyed;
 mod mistakes;
 mod mix;
 mod options;
 mod own_data;
 mod problem;
+mod programs;
 mod public_data;
 mod question;
 mod registry;
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use options::TaskSpec;
 pub use problem::{Message, Problem, Role};
+pub(crate) use registry::nearest;
 pub use registry::{names, open};
 pub use validate::{Validation, ValidationFault, validate};
 
@@ -137,6 +140,11 @@ pub trait Task: Send + Sync {
 
     /// The shortest completion that the verifier must call correct: the bare gold answer in the task's form.
     fn gold(&self, problem: &Problem) -> String;
+
+    /// What a tool that searches finds in this task, as (key, text).
+    fn documents(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 
     /// An attempt at the problem with judgements; `None` for a task that has none.
     fn attempt(&self, _problem: &Problem) -> Option<Attempt> {

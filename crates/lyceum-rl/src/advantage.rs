@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::weights::{DarSpec, Normalise, above_mean, best, dar_weight, normalised, preference_slopes};
+
 /// How the rewards of a group's samples are turned into per-token advantages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -37,6 +39,34 @@ pub enum AdvantageSpec {
         #[serde(default = "yes")]
         whiten: bool,
     },
+    /// Weights of a likelihood that grow exponentially with the advantage ([`dar_weight`]; DAR, arXiv 2504.14177).
+    Dar {
+        /// Weight of the KL divergence from the reference.
+        #[serde(default = "dar_alpha")]
+        alpha: f32,
+        /// Weight of the KL divergence from the policy that sampled.
+        #[serde(default = "dar_beta")]
+        beta: f32,
+        /// No weight is larger.
+        #[serde(default = "dar_clip")]
+        clip: f32,
+        /// The scale of advantages.
+        #[serde(default)]
+        normalise: Normalise,
+        /// Take the log-ratio to the reference per token.
+        #[serde(default)]
+        per_token_ratio: bool,
+    },
+    /// Weight 1 for the best of a group ([`best`]).
+    Best,
+    /// Weight 1 for what is above the group's mean ([`above_mean`]).
+    AboveMean,
+    /// Online DPO on the pairs of a group ([`preference_slopes`]).
+    Dpo {
+        /// How far the policy may go from the reference.
+        #[serde(default = "dpo_beta")]
+        beta: f32,
+    },
 }
 
 impl Default for AdvantageSpec {
@@ -50,6 +80,18 @@ fn one() -> f32 {
 }
 fn gae_lambda() -> f32 {
     0.95
+}
+fn dar_alpha() -> f32 {
+    0.005
+}
+fn dar_beta() -> f32 {
+    0.045
+}
+fn dar_clip() -> f32 {
+    20.0
+}
+fn dpo_beta() -> f32 {
+    0.1
 }
 fn yes() -> bool {
     true
@@ -145,8 +187,8 @@ pub fn returns(rewards: &[f32], gamma: f32) -> Vec<f32> {
 ///
 /// ```
 /// use lyceum_rl::advantage::{Baseline, SampleRewards, step_leave_one_out};
-/// let many = SampleRewards { rewards: &[0.5, 0.25, 0.25], ends: &[1, 2, 3], values: &[] };
-/// let one = SampleRewards { rewards: &[0.0, 0.0, 1.0], ends: &[3], values: &[] };
+/// let many = SampleRewards { rewards: &[0.5, 0.25, 0.25], ends: &[1, 2, 3], values: &[], log_ratio: 0.0 };
+/// let one = SampleRewards { rewards: &[0.0, 0.0, 1.0], ends: &[3], values: &[], log_ratio: 0.0 };
 /// let advantages = |baseline| step_leave_one_out(&[many, one], baseline, 3);
 /// let a = advantages(Baseline::Token);
 /// assert!(a[0][0].abs() < 1e-6 && a[1][0].abs() < 1e-6);
@@ -236,6 +278,8 @@ pub struct SampleRewards<'a> {
     pub ends: &'a [usize],
     /// The critic's value before each sampled token; empty where there is no critic.
     pub values: &'a [f32],
+    /// Log-probability of the sample under the reference less that under the policy that sampled; 0 without a reference.
+    pub log_ratio: f32,
 }
 
 impl SampleRewards<'_> {
@@ -256,6 +300,27 @@ pub struct Advantages {
     pub returns: Vec<f32>,
 }
 
+/// The same advantage at every token of a sample.
+fn spread(group: &[SampleRewards<'_>], per_sample: Vec<f32>) -> Vec<Advantages> {
+    let tokens = |(a, s): (f32, &SampleRewards<'_>)| Advantages {
+        advantages: vec![a; s.rewards.len()],
+        returns: Vec::new(),
+    };
+    per_sample.into_iter().zip(group).map(tokens).collect()
+}
+
+/// DAR's weights, for all groups at once.
+fn regress(groups: &[Vec<SampleRewards<'_>>], spec: DarSpec) -> Vec<Vec<Advantages>> {
+    let totals: Vec<Vec<f32>> =
+        groups.iter().map(|group| group.iter().map(|s| s.rewards.iter().sum()).collect()).collect();
+    let weight = |(advantage, sample): (f32, &SampleRewards<'_>)| {
+        let length = if spec.per_token_ratio { sample.rewards.len().max(1) as f32 } else { 1.0 };
+        dar_weight(advantage, sample.log_ratio / length, spec)
+    };
+    let scaled = normalised(&totals, spec.normalise).into_iter().zip(groups);
+    scaled.map(|(own, group)| spread(group, own.into_iter().zip(group).map(weight).collect())).collect()
+}
+
 impl AdvantageSpec {
     /// Whether the policy needs a value head.
     #[must_use]
@@ -263,10 +328,36 @@ impl AdvantageSpec {
         matches!(self, Self::Gae { .. })
     }
 
+    /// Whether a sample alone has nothing to be compared with.
+    #[must_use]
+    pub fn needs_group(&self) -> bool {
+        !matches!(self, Self::Gae { .. } | Self::Dar { .. })
+    }
+
+    /// Whether the sampling policy is compared with the reference.
+    #[must_use]
+    pub fn needs_reference(&self) -> bool {
+        matches!(self, Self::Dpo { .. }) || matches!(self, Self::Dar { alpha, .. } if *alpha > 0.0)
+    }
+
+    /// The largest weight that there may be, where advantages are weights of a likelihood.
+    #[must_use]
+    pub const fn weight_clip(&self) -> Option<f32> {
+        match self {
+            Self::Dar { clip, .. } => Some(*clip),
+            Self::Best | Self::AboveMean => Some(1.0),
+            Self::Dpo { .. } => Some(f32::INFINITY),
+            Self::Grpo { .. } | Self::Rloo { .. } | Self::Gae { .. } => None,
+        }
+    }
+
     /// Advantages of a batch of groups. `groups` are lists of samples of the same prompt, `limit` the most tokens that a
     /// sample may have.
     #[must_use]
     pub fn estimate(&self, groups: &[Vec<SampleRewards<'_>>], limit: usize) -> Vec<Vec<Advantages>> {
+        if let Self::Dar { alpha, beta, clip, normalise, per_token_ratio } = *self {
+            return regress(groups, DarSpec { alpha, beta, clip, normalise, per_token_ratio });
+        }
         let mut out: Vec<Vec<Advantages>> = groups.iter().map(|g| self.estimate_group(g, limit)).collect();
         if let Self::Gae { whiten: true, .. } | Self::Rloo { whiten: true, .. } = self {
             whiten_batch(&mut out);
@@ -276,15 +367,16 @@ impl AdvantageSpec {
 
     fn estimate_group(&self, group: &[SampleRewards<'_>], limit: usize) -> Vec<Advantages> {
         let totals: Vec<f32> = group.iter().map(|s| s.rewards.iter().sum()).collect();
-        let spread = |per_sample: Vec<f32>| {
-            let tokens = |(a, s): (f32, &SampleRewards<'_>)| Advantages {
-                advantages: vec![a; s.rewards.len()],
-                returns: Vec::new(),
-            };
-            per_sample.into_iter().zip(group).map(tokens).collect()
-        };
         match *self {
-            Self::Grpo { scale } => spread(group_relative(&totals, scale)),
+            Self::Grpo { scale } => spread(group, group_relative(&totals, scale)),
+            Self::Best => spread(group, best(&totals)),
+            Self::AboveMean => spread(group, above_mean(&totals)),
+            Self::Dpo { beta } => {
+                let ratios: Vec<f32> = group.iter().map(|sample| sample.log_ratio).collect();
+                spread(group, preference_slopes(&totals, &ratios, beta))
+            }
+            // Its scale is the batch's: see `regress`.
+            Self::Dar { .. } => Vec::new(),
             Self::Rloo { baseline, .. } => step_leave_one_out(group, baseline, limit)
                 .into_iter()
                 .map(|advantages| Advantages { advantages, returns: Vec::new() })
@@ -345,9 +437,9 @@ mod tests {
         // And through the estimator, beside a third response that sets the baseline: 1.0 in five steps of one token.
         let (four, one, five) = ([0.25; 4], [0.0, 0.0, 0.0, 1.0], [0.2; 5]);
         let group = [
-            SampleRewards { rewards: &four, ends: &[1, 2, 3, 4], values: &[] },
-            SampleRewards { rewards: &one, ends: &[4], values: &[] },
-            SampleRewards { rewards: &five, ends: &[1, 2, 3, 4, 5], values: &[] },
+            SampleRewards { rewards: &four, ends: &[1, 2, 3, 4], values: &[], log_ratio: 0.0 },
+            SampleRewards { rewards: &one, ends: &[4], values: &[], log_ratio: 0.0 },
+            SampleRewards { rewards: &five, ends: &[1, 2, 3, 4, 5], values: &[], log_ratio: 0.0 },
         ];
         let first =
             |baseline| -> Vec<f32> { step_leave_one_out(&group, baseline, 8).iter().map(|a| a[0]).collect() };
@@ -376,7 +468,7 @@ mod tests {
         let group: Vec<SampleRewards<'_>> = rewards
             .iter()
             .zip(&steps)
-            .map(|(rewards, (ends, ..))| SampleRewards { rewards, ends, values: &[] })
+            .map(|(rewards, (ends, ..))| SampleRewards { rewards, ends, values: &[], log_ratio: 0.0 })
             .collect();
         // Returns: -0.5 -0.5 1 1 (sum 1); 1.5 1.5 2 (sum 5); -1 -1 (sum -2). Baselines: sums of the others / (2 * 4).
         let fixed = step_leave_one_out(&group, Baseline::FixedLength, 4);

@@ -14,6 +14,8 @@ pub enum Denominator {
     /// Sum over a sample's tokens divided by a fixed length, then mean over samples: no length bias
     /// (Dr. GRPO, arXiv 2503.20783). The length is the rollout's limit of new tokens.
     FixedLength,
+    /// Sum over a sample's tokens, mean over samples: the log-probability of a whole answer (DAR, arXiv 2504.14177; DPO).
+    Sum,
 }
 
 /// The weight of every token of every sample of *one optimiser step*, however it is later cut into micro-batches:
@@ -25,6 +27,7 @@ pub enum Denominator {
 /// assert_eq!(token_weights(Denominator::Token, &[1, 3], 10), [0.25, 0.25]);
 /// assert_eq!(token_weights(Denominator::Sequence, &[1, 4], 10), [0.5, 0.125]);
 /// assert_eq!(token_weights(Denominator::FixedLength, &[1, 4], 10), [0.05, 0.05]);
+/// assert_eq!(token_weights(Denominator::Sum, &[1, 4], 10), [0.5, 0.5]);
 /// ```
 ///
 /// Returns one weight a sample: it holds for each of its tokens.
@@ -38,6 +41,7 @@ pub fn token_weights(denominator: Denominator, lengths: &[usize], limit: usize) 
         }
         Denominator::Sequence => lengths.iter().map(|&n| 1.0 / (samples * n.max(1) as f32)).collect(),
         Denominator::FixedLength => vec![1.0 / (samples * limit.max(1) as f32); lengths.len()],
+        Denominator::Sum => vec![1.0 / samples; lengths.len()],
     }
 }
 

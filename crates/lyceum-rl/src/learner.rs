@@ -16,7 +16,7 @@ use lyceum_nn::params::is_value_head;
 use lyceum_nn::policy::{Batch, NamedTensor, Policy, TokenStats};
 use lyceum_run::{Checkpoint, CheckpointWriter, Layout};
 
-use crate::recipe::{PrecisionSpec, Recipe};
+use crate::recipe::{PolicySpec, PrecisionSpec, Recipe};
 use crate::{Error, Result};
 
 /// Folder of whole models in a checkpoint.
@@ -52,7 +52,7 @@ impl Learner {
             preset_context: recipe.model.context,
         };
         let model = Model::load(request(options.clone()), Arc::clone(pool), progress)?;
-        let needs_reference = recipe.policy.as_ref().is_some_and(|p| p.objective.needs_reference());
+        let needs_reference = recipe.policy.as_ref().is_some_and(PolicySpec::needs_reference);
         let reference = if needs_reference && matches!(model.policy.options().training, Training::Full) {
             let frozen = Options { training: Training::Frozen, value_head: false, ..options };
             Some(Model::load(request(frozen), Arc::clone(pool), progress)?.policy)

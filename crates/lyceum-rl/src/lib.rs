@@ -8,6 +8,7 @@
 
 pub mod advantage;
 pub mod credit;
+pub mod curriculum;
 pub mod denominator;
 mod error;
 pub mod experience;
@@ -15,8 +16,10 @@ pub mod filter;
 pub mod kl;
 pub mod labels;
 pub mod learner;
+pub mod memory;
 pub mod objective;
 pub mod recipe;
+pub mod replay;
 pub mod rewards;
 pub mod round;
 pub mod sampler;
@@ -24,6 +27,7 @@ pub mod signs;
 pub mod supervised;
 pub mod train;
 pub mod update;
+pub mod weights;
 
 pub use error::{Error, Result};
 pub use recipe::Recipe;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use lyceum_engine::Sampling;
+use lyceum_env::tool::ToolsSpec;
 use lyceum_env::{RewardSpec, Split, TaskSpec};
 use lyceum_nn::optimizer::AdamW;
 use lyceum_nn::schedule::{Decay, Schedule};
@@ -10,9 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::advantage::AdvantageSpec;
 use crate::credit::Credit;
+use crate::curriculum::CurriculumSpec;
 use crate::denominator::Denominator;
 use crate::filter::GroupFilter;
-use crate::objective::Objective;
+use crate::objective::{Form, Objective};
+use crate::replay::ReplaySpec;
 use crate::{Error, Result};
 
 /// A training run: a model, a task, one loop and how to watch it.
@@ -28,6 +31,9 @@ pub struct Recipe {
     pub model: ModelSpec,
     /// Where problems come from and how answers are verified.
     pub task: TaskSpec,
+    /// Tools that the model may call in the middle of an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<ToolsSpec>,
     /// Supervised fine-tuning on the task's demonstrations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sft: Option<SftSpec>,
@@ -199,8 +205,16 @@ pub struct PolicySpec {
     pub denominator: Denominator,
     /// Which groups are trained on.
     pub filter: GroupFilter,
-    /// Samples cut off at the limit of tokens get no gradient (over-long filtering, DAPO).
-    pub drop_truncated: bool,
+    /// Wait for as many kept groups as there are prompts in a round before an update: rounds in between sample and do not
+    /// learn (dynamic sampling at a fixed number of rollouts a round, DAPO, arXiv 2503.14476).
+    pub gather: bool,
+    /// What becomes of samples that were cut off at the limit of tokens.
+    pub truncated: Truncated,
+    /// Which problems come when.
+    pub curriculum: CurriculumSpec,
+    /// Rollouts that begin in the middle of earlier ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplaySpec>,
     /// Share of traces kept in the run folder.
     pub keep_traces: f64,
     /// Recorded rollouts to train on instead of new ones: a trace file, as `lyceum rollout` writes it.
@@ -226,11 +240,27 @@ impl Default for PolicySpec {
             objective: Objective::default(),
             denominator: Denominator::default(),
             filter: GroupFilter::default(),
-            drop_truncated: false,
+            gather: false,
+            truncated: Truncated::default(),
+            curriculum: CurriculumSpec::default(),
+            replay: None,
             keep_traces: 1.0,
             from_traces: None,
         }
     }
+}
+
+/// What becomes of samples that were cut off at the limit of tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Truncated {
+    /// They are trained on like all others.
+    #[default]
+    Keep,
+    /// They leave their group (over-long filtering, DAPO, arXiv 2503.14476).
+    Drop,
+    /// They stay in their group's mean and get advantage 0 (SRPO, arXiv 2504.14286).
+    Silence,
 }
 
 /// How gradients become updates.
@@ -354,10 +384,25 @@ impl PolicySpec {
                 "policy.updates x prompts x samples is more than can be counted; make them smaller",
             );
         }
-        if self.samples == 1 && !self.advantage.needs_critic() {
+        if self.samples == 1 && self.advantage.needs_group() {
             return refuse("policy.samples = 1 leaves a group nothing to compare; use at least 2, or gae");
         }
         self.reward.check()?;
+        self.curriculum.validate()?;
+        let regresses = self.objective.form == Form::WeightedLikelihood;
+        if self.advantage.weight_clip().is_some() && !regresses {
+            return refuse(
+                "policy.advantage gives weights of a likelihood; say policy.objective.form = \"weighted-likelihood\"",
+            );
+        }
+        if let AdvantageSpec::Dar { alpha, beta, .. } = self.advantage
+            && !(alpha >= 0.0 && beta >= 0.0 && alpha + beta > 0.0)
+        {
+            return refuse("policy.advantage.alpha and beta must not be negative, and their sum not 0");
+        }
+        if let Some(replay) = &self.replay {
+            replay.validate(self)?;
+        }
         if self.credit != Credit::Outcome && self.reward.process.is_none() {
             return refuse(
                 "policy.credit pays process rewards; add a table [policy.reward.process], which names their judge",
@@ -375,6 +420,12 @@ impl PolicySpec {
             return refuse("policy.sampling.temperature = 0 makes all samples of a group equal; use 1.0");
         }
         Ok(())
+    }
+
+    /// Whether the loss or the advantages compare with the reference model.
+    #[must_use]
+    pub fn needs_reference(&self) -> bool {
+        self.objective.needs_reference() || self.advantage.needs_reference()
     }
 
     /// What the policy is paid for, by name in the metrics: components with a weight, and process rewards under a credit
@@ -407,6 +458,9 @@ impl Recipe {
     /// [`Error::Config`] naming the key and what to put there.
     pub fn validate(&self) -> Result<()> {
         let refuse = |message: &str| Err(Error::Config(message.into()));
+        if let Some(tools) = &self.tools {
+            tools.check()?;
+        }
         match self.training()? {
             Loop::Sft(sft) if !countable(&[sft.steps, sft.batch as u64]) => {
                 return refuse("sft.steps x batch is more than can be counted; make them smaller");

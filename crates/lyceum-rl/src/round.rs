@@ -1,8 +1,11 @@
 //! One round of reinforcement learning: sample prompts, roll out, score, assign credit, take advantages, step.
 
+use std::cell::RefCell;
+
 use lyceum_engine::Event;
 use lyceum_env::reward::{Answers, Rewards};
-use lyceum_env::rollout::{Plan, Player, rollout};
+use lyceum_env::rollout::{Desk, Plan, Player, Start, rollout};
+use lyceum_env::tool::{Called, Reply, Toolbox};
 use lyceum_env::{Problem, Split, Task};
 use lyceum_run::{Journal, Row};
 use lyceum_stats::Purpose;
@@ -10,46 +13,88 @@ use lyceum_trace::{Boundary, Trace};
 
 use crate::Result;
 use crate::credit::token_rewards;
+use crate::curriculum::Tally;
 use crate::experience::Sequence;
 use crate::filter::is_mixed;
 use crate::learner::Learner;
-use crate::recipe::{PolicySpec, Recipe};
+use crate::memory::Memory;
+use crate::recipe::{PolicySpec, Recipe, Truncated};
+use crate::replay::is_right;
 use crate::sampler::shuffled;
 use crate::signs::signs;
 use crate::update::{Group, Scored, UpdateReport, update};
 
-/// The problems of a round. Endless tasks number on; finite ones are visited in a fresh random order every epoch.
+/// The numbers of a round's training problems. Endless tasks number on; finite ones are visited in a fresh random order every
+/// epoch.
 ///
 /// # Errors
 /// [`Error::Env`](crate::Error::Env) when the task has no training problems.
-pub fn problems(recipe: &Recipe, task: &dyn Task, round: u64, count: usize) -> Result<Vec<Problem>> {
+pub fn numbers(recipe: &Recipe, task: &dyn Task, round: u64, count: usize) -> Result<Vec<u64>> {
     let first = round * count as u64;
-    let indices: Vec<u64> = match task.count(Split::Train)? {
+    Ok(match task.count(Split::Train)? {
         None => (first..first + count as u64).collect(),
         Some(total) => {
             let drawn = shuffled(recipe.seed, total as usize, first as usize, count);
             drawn.into_iter().map(|index| index as u64).collect()
         }
-    };
-    let problems = indices.into_iter().map(|index| task.problem(Split::Train, recipe.seed, index));
+    })
+}
+
+/// The problems of a round ([`numbers`]).
+///
+/// # Errors
+/// [`Error::Env`](crate::Error::Env) when the task has no training problems.
+pub fn problems(recipe: &Recipe, task: &dyn Task, round: u64, count: usize) -> Result<Vec<Problem>> {
+    let numbers = numbers(recipe, task, round, count)?;
+    let problems = numbers.into_iter().map(|number| task.problem(Split::Train, recipe.seed, number));
     Ok(problems.collect::<std::result::Result<_, _>>()?)
 }
 
-/// Samples and scores the answers of a round: a group of traces for each problem.
+/// What the rounds of a run are made with.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    /// The recipe.
+    pub recipe: &'a Recipe,
+    /// Its table `policy`.
+    pub spec: &'a PolicySpec,
+    /// Where problems come from.
+    pub task: &'a dyn Task,
+    /// What the model may call.
+    pub tools: Option<&'a Toolbox>,
+}
+
+/// What a round's rollouts came to.
+pub struct Collected {
+    /// A group of traces for each start: problems first, then replayed states.
+    pub groups: Vec<Vec<Trace>>,
+    /// The numbers of the problems.
+    pub numbers: Vec<u64>,
+}
+
+/// Samples and scores the answers of a round.
 ///
 /// # Errors
 /// [`Error::Engine`](crate::Error::Engine) and [`Error::Env`](crate::Error::Env) for faults that concern all problems.
 pub fn collect(
+    setting: Setting<'_>,
     learner: &Learner,
-    recipe: &Recipe,
-    spec: &PolicySpec,
-    task: &dyn Task,
     rewards: &mut Rewards,
+    memory: &mut Memory,
     journal: Option<&mut Journal>,
     round: u64,
     observe: &mut dyn FnMut(Event<'_>),
-) -> Result<Vec<Vec<Trace>>> {
-    let problems = problems(recipe, task, round, spec.prompts)?;
+) -> Result<Collected> {
+    let Setting { recipe, spec, task, tools } = setting;
+    let replayed = memory.replay.draw(learner, recipe, spec, task, round)?;
+    let count = spec.prompts - replayed.len();
+    let numbers = match spec.curriculum.has_state() {
+        true => memory.curriculum.next(&spec.curriculum, task, recipe.seed, round, count)?,
+        false => numbers(recipe, task, round, count)?,
+    };
+    let problem = |&number: &u64| task.problem(Split::Train, recipe.seed, number);
+    let roots = numbers.iter().map(problem).collect::<std::result::Result<Vec<Problem>, _>>()?;
+    let starts: Vec<Start> = roots.into_iter().map(Start::from).chain(replayed).collect();
+    let steps = spec.reward.process.as_ref().map(|process| &process.separator);
     let plan = Plan {
         split: Split::Train,
         seed: recipe.seed,
@@ -58,35 +103,99 @@ pub fn collect(
         sampling: spec.sampling.clone(),
         max_new_tokens: spec.max_new_tokens,
         stop: Vec::new(),
-        step_separator: spec.reward.process.as_ref().map(|process| process.separator.clone()),
+        step_separator: steps.or(spec.replay.as_ref().map(|replay| &replay.separator)).cloned(),
         purpose: Purpose::Tokens,
     };
     let name = format!("{}@step-{round}", learner.model.identity.name);
-    let player =
-        Player { generator: learner.generator(spec.decode_batch), codec: &learner.model.codec, model: &name };
-    let mut groups = rollout(&player, task, &problems, &plan, observe)?;
+    let journal = RefCell::new(journal);
+    let desk = tools.map(|toolbox| JournalledDesk { toolbox, journal: &journal, step: round + 1 });
+    let player = Player {
+        generator: learner.generator(spec.decode_batch),
+        codec: &learner.model.codec,
+        model: &name,
+        tools: desk.as_ref().map(|desk| desk as &dyn Desk),
+    };
+    let mut groups = rollout(&player, task, &starts, &plan, observe)?;
     if let Some(process) = rewards.process() {
+        let problems: Vec<Problem> = starts.into_iter().map(|start| start.problem).collect();
         process.judge(task, &problems, &mut groups, learner.model.codec.tokenizer())?;
     }
-    score(rewards, &mut groups, journal, round + 1)?;
-    Ok(groups)
+    if let Some(efficiency) = &spec.reward.efficiency {
+        groups.iter_mut().for_each(|group| efficiency.score(group, &mut memory.fewest));
+    }
+    score(rewards, &mut groups, journal.into_inner(), round + 1)?;
+    for (&number, group) in numbers.iter().zip(&groups).filter(|_| spec.curriculum.has_state()) {
+        let right = group.iter().filter(|trace| is_right(trace)).count() as u64;
+        memory.curriculum.note(number, Tally { right, all: group.len() as u64 });
+    }
+    Ok(Collected { groups, numbers })
 }
 
-/// Trains on the traces of a round and returns what is logged of it.
+/// A desk that keeps what tools outside this process answered, so that a resumed run hears it again.
+struct JournalledDesk<'a, 'j> {
+    toolbox: &'a Toolbox,
+    journal: &'a RefCell<Option<&'j mut Journal>>,
+    step: u64,
+}
+
+impl Desk for JournalledDesk<'_, '_> {
+    fn toolbox(&self) -> &Toolbox {
+        self.toolbox
+    }
+
+    fn replies(&self, turn: usize, calls: &[Called]) -> lyceum_env::Result<Vec<Reply>> {
+        match self.journal.borrow_mut().as_mut().filter(|_| self.toolbox.asks_outside()) {
+            Some(journal) => {
+                let ask = || self.toolbox.replies(turn, calls).map_err(|error| error.to_string());
+                let kept: std::result::Result<_, lyceum_run::Error> =
+                    journal.once(self.step, &format!("tools.{turn}"), || Ok(ask()));
+                let answered: std::result::Result<Vec<Reply>, String> =
+                    kept.map_err(|error| lyceum_env::Error::Journal(error.into()))?;
+                answered.map_err(|error| lyceum_env::Error::Journal(error.into()))
+            }
+            None => self.toolbox.replies(turn, calls),
+        }
+    }
+}
+
+/// Trains on the groups of a round and returns what is logged of it.
 ///
 /// # Errors
 /// Those of [`update`].
 pub fn learn(
+    setting: Setting<'_>,
     learner: &mut Learner,
-    recipe: &Recipe,
-    spec: &PolicySpec,
-    traces: &[Vec<Trace>],
+    memory: &mut Memory,
+    collected: &Collected,
     round: u64,
 ) -> Result<Row> {
+    let Setting { recipe, spec, task, .. } = setting;
+    let traces = &collected.groups;
     let mut row = Row::new(round + 1);
     describe(traces, &mut row);
     signs(traces, spec.credit, &mut row);
-    let groups: Vec<Group> = traces.iter().filter_map(|group| group_of(group, spec)).collect();
+    memory.spent.add(traces, &mut row);
+    if spec.curriculum.has_state() {
+        let (epoch, dropped) = memory.curriculum.progress();
+        row.set("curriculum/epoch", epoch as f64);
+        row.set("curriculum/dropped", dropped as f64);
+    }
+    memory.replay.remember(learner, recipe, spec, task, &collected.numbers, traces, round, &mut row)?;
+    let waited;
+    let ready: &[Vec<Trace>] = if spec.gather {
+        let kept = traces.iter().filter(|group| group_of(group, spec).is_some());
+        memory.gathered.extend(kept.cloned());
+        if memory.gathered.len() < spec.prompts {
+            row.set("rollout/groups-trained", 0.0);
+            return Ok(row);
+        }
+        waited = std::mem::take(&mut memory.gathered);
+        // What is left over would be of an older policy in the next update.
+        &waited[..spec.prompts]
+    } else {
+        traces
+    };
+    let groups: Vec<Group> = ready.iter().filter_map(|group| group_of(group, spec)).collect();
     row.set("rollout/groups-trained", groups.len() as f64);
     if groups.is_empty() {
         return Ok(row);
@@ -100,11 +209,12 @@ pub fn learn(
 
 /// A group's samples that can be trained on; `None` when the filter drops the group or nothing is left to compare.
 fn group_of(traces: &[Trace], spec: &PolicySpec) -> Option<Group> {
-    let usable = |trace: &&Trace| trace.total.is_some() && !(spec.drop_truncated && trace.is_cut());
+    let usable =
+        |trace: &&Trace| trace.total.is_some() && !(spec.truncated == Truncated::Drop && trace.is_cut());
     let scored = traces.iter().filter(usable).filter_map(|trace| scored(trace, spec));
     let group: Group = scored.collect();
     let totals: Vec<f32> = group.iter().map(|sample| sample.rewards.iter().sum()).collect();
-    let alone = group.len() < 2 && !spec.advantage.needs_critic();
+    let alone = group.len() < 2 && spec.advantage.needs_group();
     (!group.is_empty() && !alone && spec.filter.keeps(&totals)).then_some(group)
 }
 
@@ -117,7 +227,7 @@ fn scored(trace: &Trace, spec: &PolicySpec) -> Option<Scored> {
         record.steps.iter().map(|&end| sequence.trained.partition_point(|&at| at < end)).collect();
     let paid = spec.credit.transform(&process);
     let rewards = token_rewards(sequence.trained.len(), &ends, &paid, trace.total? as f32);
-    Some(Scored { sequence, rewards, ends })
+    Some(Scored { sequence, rewards, ends, cut: trace.is_cut() })
 }
 
 /// What the rollouts were like: rewards by component with the unscored counted, lengths, faults.
@@ -140,6 +250,9 @@ fn describe(traces: &[Vec<Trace>], row: &mut Row) {
     let scored = |group: &[f64]| group.iter().filter(|x| !x.is_nan()).map(|&x| x as f32).collect::<Vec<_>>();
     let mixed = totals.iter().filter(|group| is_mixed(&scored(group))).count();
     row.set("rollout/mixed-groups", mixed as f64 / traces.len().max(1) as f64);
+    // A group with at least one right answer: pass@k of the prompts that were drawn.
+    let solved = traces.iter().filter(|group| group.iter().any(is_right)).count();
+    row.set("rollout/solved-groups", solved as f64 / traces.len().max(1) as f64);
     row.set("rollout/tokens", all().map(|t| t.cost.generated_tokens as f64).sum::<f64>() / count);
     let truncated = all().filter(|trace| trace.is_cut()).count();
     row.set("rollout/truncated", truncated as f64 / count);
@@ -167,6 +280,11 @@ fn log_update(report: &UpdateReport, row: &mut Row) {
     row.set("policy/ratio", per_token(objective.ratio));
     // Before the first step the trainer's weights are the generator's: what differs is arithmetic.
     row.set("policy/gap", first.gap / first.tokens.max(1) as f64);
+    if let Some(weights) = report.weights {
+        row.set("weights/mean", weights.mean);
+        row.set("weights/clipped", weights.clipped);
+        row.set("weights/effective", weights.effective);
+    }
     if objective.value_error > 0.0 {
         row.set("critic/error", per_token(objective.value_error));
     }

@@ -7,6 +7,7 @@ use lyceum_run::Row;
 use lyceum_trace::{Source, Trace};
 
 use crate::credit::Credit;
+use crate::replay::is_right;
 use crate::round::mean;
 
 /// Tokens of the stretches whose recurrence counts as repetition.
@@ -61,10 +62,6 @@ impl<'a> Judged<'a> {
         let paid = credit.transform(&scores).iter().map(|&reward| f64::from(reward)).sum();
         Self { trace, right: is_right(trace), repetition: repetition(trace), paid }
     }
-}
-
-fn is_right(trace: &Trace) -> bool {
-    trace.rewards.get("correct").and_then(lyceum_trace::Score::value) == Some(1.0)
 }
 
 /// Share of the sampled stretches of tokens that were there before.

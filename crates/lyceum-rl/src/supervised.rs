@@ -1,5 +1,7 @@
 //! Supervised fine-tuning: imitate demonstrations.
 
+use lyceum_engine::Codec;
+use lyceum_env::tool::Toolbox;
 use lyceum_env::{Problem, Task};
 use lyceum_nn::policy::Policy;
 use lyceum_run::Row;
@@ -19,13 +21,17 @@ pub fn round(
     recipe: &Recipe,
     spec: &SftSpec,
     task: &dyn Task,
+    tools: Option<&Toolbox>,
     round: u64,
 ) -> Result<Row> {
     let codec = &learner.model.codec;
     let demonstration = |problem: &Problem| {
         let answer = problem.demonstration.as_deref().ok_or_else(|| no_demonstration(problem))?;
-        let encoded = codec.demonstration(&problem.conversation(), answer)?;
-        Ok(Sequence::demonstration(encoded.ids, encoded.trained))
+        let Some(toolbox) = tools else {
+            let encoded = codec.demonstration(&problem.conversation(), answer)?;
+            return Ok(Sequence::demonstration(encoded.ids, encoded.trained));
+        };
+        with_tools(codec, toolbox, problem, answer)
     };
     let problems = problems(recipe, task, round, spec.batch)?;
     let demonstrations: Vec<Sequence> = problems.iter().map(demonstration).collect::<Result<_>>()?;
@@ -38,6 +44,34 @@ pub fn round(
     row.set("optimizer/gradient-norm", report.gradient_norm);
     row.set("optimizer/learning-rate", f64::from(report.learning_rate));
     Ok(row)
+}
+
+/// A demonstration that calls tools, as a rollout would have it: the words after each call are the tool's and not learnt.
+fn with_tools(codec: &Codec, toolbox: &Toolbox, problem: &Problem, answer: &str) -> Result<Sequence> {
+    let encode = |text: &str| codec.tokenizer().encode(text).map_err(lyceum_engine::Error::Text);
+    let mut ids = codec.prompt(&problem.conversation())?;
+    let mut trained = Vec::new();
+    let mut learn = |ids: &mut Vec<u32>, own: &[u32]| {
+        trained.extend(ids.len() as u32..(ids.len() + own.len()) as u32);
+        ids.extend(own);
+    };
+    let (stops, mut rest, mut calls) = (toolbox.stops(), answer, 0);
+    while calls < toolbox.limit()
+        && let Some((at, stop)) =
+            stops.iter().filter_map(|stop| Some((rest.find(stop.as_str())?, stop))).min()
+    {
+        let end = at + stop.len();
+        learn(&mut ids, &encode(&rest[..end])?);
+        if let Some(called) = toolbox.call(&rest[..at], stop) {
+            ids.extend(encode(&toolbox.observation(&toolbox.answer(&called)))?);
+        }
+        rest = &rest[end..];
+        calls += 1;
+    }
+    let mut last = encode(rest)?;
+    last.extend(codec.stop_tokens().first());
+    learn(&mut ids, &last);
+    Ok(Sequence::demonstration(ids, trained))
 }
 
 fn no_demonstration(problem: &Problem) -> Error {

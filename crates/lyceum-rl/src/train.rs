@@ -6,7 +6,8 @@ use std::time::Instant;
 use lyceum_engine::Event;
 use lyceum_env::exam::{Exam, examine};
 use lyceum_env::reward::Rewards;
-use lyceum_env::rollout::{Plan, Player};
+use lyceum_env::rollout::{Desk, Plan, Player};
+use lyceum_env::tool::Toolbox;
 use lyceum_env::{Problem, Split, Task};
 use lyceum_run::{
     Alarm, AlarmRule, Checkpoint, Interrupt, Journal, MetricsLog, Progress, Row, RunFolder, read_rows,
@@ -15,7 +16,9 @@ use lyceum_stats::{Estimate, Purpose};
 use lyceum_trace::{Trace, Writer};
 
 use crate::learner::Learner;
+use crate::memory::Memory;
 use crate::recipe::{Loop, PolicySpec, PrecisionSpec, Recipe};
+use crate::round::{Collected, Setting};
 use crate::{Error, Result, labels, round, supervised};
 
 /// How a training run ended.
@@ -41,8 +44,12 @@ pub struct Training<'a> {
     pub learner: Learner,
     /// Where problems come from.
     pub task: &'a dyn Task,
+    /// What the model may call.
+    pub tools: Option<Toolbox>,
     /// What is rewarded.
     pub rewards: Rewards,
+    /// What it remembers; of a fresh run, nothing.
+    pub memory: Memory,
     /// The run's folder.
     pub folder: RunFolder,
     /// Recorded rollouts to train on instead of new ones, a list of groups a round.
@@ -63,6 +70,7 @@ impl Training<'_> {
         let mut done = 0;
         if let Some(checkpoint) = checkpoint {
             self.learner.restore(checkpoint)?;
+            self.memory = checkpoint.json(MEMORY)?;
             done = checkpoint.step();
         }
         let layout = self.folder.layout().clone();
@@ -83,7 +91,10 @@ impl Training<'_> {
         while done < rounds && !interrupted {
             let begin = Instant::now();
             let mut row = match self.recipe.training()? {
-                Loop::Sft(sft) => supervised::round(&mut self.learner, self.recipe, sft, self.task, done)?,
+                Loop::Sft(sft) => {
+                    let tools = self.tools.as_ref();
+                    supervised::round(&mut self.learner, self.recipe, sft, self.task, tools, done)?
+                }
                 Loop::Labels(spec) => labels::round(&mut self.learner, self.recipe, spec, self.task, done)?,
                 Loop::Policy(spec) => self.reinforce(spec, done, &mut journal, &mut traces)?,
             };
@@ -118,25 +129,27 @@ impl Training<'_> {
         log: &mut Writer,
     ) -> Result<Row> {
         let begin = Instant::now();
-        let groups = match &self.recorded {
-            Some(recorded) => recorded[done as usize % recorded.len()].clone(),
+        let setting = Setting { recipe: self.recipe, spec, task: self.task, tools: self.tools.as_ref() };
+        let collected = match &self.recorded {
+            Some(recorded) => {
+                Collected { groups: recorded[done as usize % recorded.len()].clone(), numbers: Vec::new() }
+            }
             None => round::collect(
+                setting,
                 &self.learner,
-                self.recipe,
-                spec,
-                self.task,
                 &mut self.rewards,
+                &mut self.memory,
                 Some(journal),
                 done,
                 &mut |_: Event<'_>| {},
             )?,
         };
         let rollout = begin.elapsed().as_secs_f64();
-        let mut row = round::learn(&mut self.learner, self.recipe, spec, &groups, done)?;
+        let mut row = round::learn(setting, &mut self.learner, &mut self.memory, &collected, done)?;
         row.set_wall("round/rollout-seconds", rollout);
         if self.recorded.is_none() {
             self.check_gap(&row, done)?;
-            let kept = groups.iter().flatten().filter(|trace| keeps(trace, spec.keep_traces));
+            let kept = collected.groups.iter().flatten().filter(|trace| keeps(trace, spec.keep_traces));
             kept.map(|trace| log.write(trace)).collect::<std::result::Result<Vec<()>, _>>()?;
         }
         Ok(row)
@@ -172,7 +185,8 @@ impl Training<'_> {
             return Ok(());
         }
         for split in &self.recipe.eval.splits {
-            let exam = examine_split(&self.learner, self.recipe, self.task, *split, row.step)?;
+            let tools = self.tools.as_ref();
+            let exam = examine_split(&self.learner, self.recipe, self.task, tools, *split, row.step)?;
             for (name, estimate) in &exam.components {
                 row.evals.insert(format!("{split}/{name}"), *estimate);
             }
@@ -198,8 +212,11 @@ impl Training<'_> {
 
     fn save(&mut self, done: u64, evals: &[(String, Estimate)]) -> Result<()> {
         let score = evals.first().map(|(_, estimate)| estimate.mean);
-        let learner = &self.learner;
-        self.folder.save(done, score, |writer| learner.save(writer))?;
+        let (learner, memory) = (&self.learner, &self.memory);
+        self.folder.save(done, score, |writer| {
+            writer.json(MEMORY, memory)?;
+            learner.save(writer)
+        })?;
         Ok(())
     }
 }
@@ -212,6 +229,7 @@ pub fn examine_split(
     learner: &Learner,
     recipe: &Recipe,
     task: &dyn Task,
+    tools: Option<&Toolbox>,
     split: Split,
     step: u64,
 ) -> Result<Exam> {
@@ -220,7 +238,9 @@ pub fn examine_split(
         (0..count).map(|i| task.problem(split, recipe.seed, i)).collect::<std::result::Result<_, _>>()?;
     let batch = recipe.policy.as_ref().map_or(64, |policy| policy.decode_batch);
     let name = format!("{}@step-{step}", learner.model.identity.name);
-    let player = Player { generator: learner.generator(batch), codec: &learner.model.codec, model: &name };
+    let tools = tools.map(|toolbox| toolbox as &dyn Desk);
+    let player =
+        Player { generator: learner.generator(batch), codec: &learner.model.codec, model: &name, tools };
     let plan = Plan {
         split,
         seed: recipe.seed,
@@ -234,6 +254,9 @@ pub fn examine_split(
     };
     Ok(examine(&player, task, &problems, &plan, &mut |_| {})?)
 }
+
+/// The file of a checkpoint that holds the [`Memory`].
+pub const MEMORY: &str = "memory.json";
 
 /// The component that says whether the final answer is right.
 const CORRECT: &str = "correct";

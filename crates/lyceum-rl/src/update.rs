@@ -7,7 +7,8 @@ use crate::credit::penalise_kl;
 use crate::denominator::token_weights;
 use crate::experience::{Sequence, micro_batches, pack};
 use crate::objective::{ObjectiveStats, SampleTokens};
-use crate::recipe::{OptimizerSpec, PolicySpec};
+use crate::recipe::{OptimizerSpec, PolicySpec, Truncated};
+use crate::weights::WeightStats;
 use crate::{Error, Result};
 
 /// A sampled sequence and the reward at each of its trained tokens.
@@ -19,6 +20,8 @@ pub struct Scored {
     pub rewards: Vec<f32>,
     /// Ends of its steps among the trained tokens, as [`SampleRewards::ends`].
     pub ends: Vec<usize>,
+    /// Whether it was cut off at the limit of tokens.
+    pub cut: bool,
 }
 
 /// Samples of one prompt, to be compared with each other.
@@ -38,6 +41,8 @@ pub struct UpdateReport {
     pub gradient_norm: f64,
     /// The last step's learning rate.
     pub learning_rate: f32,
+    /// The weights of the samples, where advantages are weights.
+    pub weights: Option<WeightStats>,
 }
 
 /// What is known of a sequence before the update: one entry a trained token, empty where it is not needed.
@@ -76,7 +81,7 @@ pub fn update<P: Policy>(
     total: u64,
 ) -> Result<UpdateReport> {
     let prepared = prepare(policy, reference, groups, spec)?;
-    let mut report = UpdateReport::default();
+    let mut report = UpdateReport { weights: weight_stats(&prepared, spec), ..UpdateReport::default() };
     let minibatches = spec.minibatches.min(prepared.len()).max(1);
     for epoch in 0..spec.epochs {
         for minibatch in 0..minibatches {
@@ -131,7 +136,7 @@ fn prepare<'a, P: Policy>(
             },
         )?;
     }
-    if spec.objective.needs_reference() {
+    if spec.needs_reference() {
         look_up(
             &sequences,
             spec,
@@ -160,12 +165,19 @@ fn prepare<'a, P: Policy>(
         .map(|((rewards, before), group)| {
             let members = rewards.iter().zip(before).zip(group);
             members
-                .map(|((rewards, b), s)| SampleRewards { rewards, ends: &s.ends, values: &b.value })
+                .map(|((rewards, b), s)| {
+                    // The policy that sampled is the one at hand: its log-probabilities are the behaviour's.
+                    let log_ratio = b.reference.iter().zip(&s.sequence.behaviour).map(|(r, p)| r - p).sum();
+                    SampleRewards { rewards, ends: &s.ends, values: &b.value, log_ratio }
+                })
                 .collect()
         })
         .collect();
-    let advantages = spec.advantage.estimate(&samples, spec.max_new_tokens);
+    let mut advantages = spec.advantage.estimate(&samples, spec.max_new_tokens);
     drop(samples);
+    if spec.truncated == Truncated::Silence {
+        silence(groups, &mut advantages);
+    }
     let zipped = sequences.into_iter().zip(before).zip(advantages);
     Ok(zipped
         .map(|((sequences, before), advantages)| {
@@ -173,6 +185,34 @@ fn prepare<'a, P: Policy>(
             members.map(|((sequence, before), targets)| Prepared { sequence, before, targets }).collect()
         })
         .collect())
+}
+
+/// Samples that were cut off stay in their group's mean and get advantage 0 (SRPO, arXiv 2504.14286).
+fn silence(groups: &[Group], advantages: &mut [Vec<Advantages>]) {
+    for (sample, own) in groups.iter().flatten().zip(advantages.iter_mut().flatten()) {
+        if sample.cut {
+            own.advantages.fill(0.0);
+        }
+    }
+}
+
+/// What the weights of the samples are like, where advantages are weights: every token of a sample has the same.
+fn weight_stats(prepared: &[Vec<Prepared<'_>>], spec: &PolicySpec) -> Option<WeightStats> {
+    let clip = spec.advantage.weight_clip()?;
+    let first = |sample: &Prepared<'_>| sample.targets.advantages.first().copied();
+    let weights: Vec<f32> = prepared.iter().flatten().filter_map(first).collect();
+    Some(WeightStats::of(&weights, clip))
+}
+
+/// The critic's value before each trained token of the sequences.
+///
+/// # Errors
+/// Faults of the model.
+pub fn values<P: Policy>(policy: &P, sequences: &[&Sequence], spec: &PolicySpec) -> Result<Vec<Vec<f32>>> {
+    let groups: Vec<Vec<&Sequence>> = sequences.iter().map(|&sequence| vec![sequence]).collect();
+    let mut found = vec![Vec::new(); sequences.len()];
+    look_up(&groups, spec, |batch| policy.evaluate(batch), |g, _, stats| found[g] = stats.value)?;
+    Ok(found)
 }
 
 /// Evaluates all sequences in micro-batches and hands each sequence its statistics.

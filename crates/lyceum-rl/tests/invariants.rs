@@ -293,7 +293,7 @@ fn prompt_and_tool_tokens_get_no_gradient() {
 #[test]
 fn samples_that_are_unscored_or_dropped_give_no_gradient() {
     let keep = recipe(&json!({}), &json!({}));
-    let drop = recipe(&json!({}), &json!({"drop_truncated": true}));
+    let drop = recipe(&json!({}), &json!({"truncated": "drop"}));
     let groups = graded(rollouts(&sharp(&keep, 2.0), &keep, 0));
     let gradient_of = |recipe: &Recipe, groups: &Groups| {
         let mut learner = sharp(recipe, 2.0);

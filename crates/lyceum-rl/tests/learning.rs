@@ -44,6 +44,8 @@ fn run(recipe: &Recipe) -> (Outcome, PathBuf) {
     let pool = Arc::new(Pool::new(1));
     let learner = Learner::load(recipe, &pool, &Silent).unwrap();
     let training = Training {
+        tools: None,
+        memory: lyceum_rl::memory::Memory::default(),
         recipe,
         rewards: rewards(recipe, &learner.model, &pool, &Silent).unwrap(),
         learner,

@@ -64,6 +64,17 @@ impl Bootstrap {
         self.mean(&differences)
     }
 
+    /// Sum of the numerators over sum of the denominators, a pair a group; not finite where nothing is there to divide by.
+    #[must_use]
+    pub fn ratio(&self, groups: &[(f64, f64)]) -> Estimate {
+        self.statistic(groups.len(), |chosen| {
+            let (over, under) = chosen
+                .iter()
+                .fold((0.0, 0.0), |(over, under), &group| (over + groups[group].0, under + groups[group].1));
+            over / under
+        })
+    }
+
     /// Any statistic of a multiset of groups, given by their indices (each index 0..groups once for the estimate
     /// itself; with repetition for replicates; one left out for the acceleration). Replicates for which it is not
     /// finite are left out. Both `n` and `groups` of the result are the count of groups.

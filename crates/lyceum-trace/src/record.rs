@@ -37,6 +37,9 @@ pub struct Trace {
     /// [`TokenRecord::steps`]; empty where no step was judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub process: Vec<f64>,
+    /// Tokens of the prompt that are the beginning of an answer, given to go on from; 0 for a trace that begins at its problem.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub prefix: u64,
     /// What it took.
     #[serde(default)]
     pub cost: Cost,
@@ -46,6 +49,12 @@ pub struct Trace {
     /// Whatever a clock decides; two runs of one recipe differ in nothing else.
     #[serde(default)]
     pub wall: Wall,
+}
+
+/// For serde, which asks by reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The problem behind a trace.
@@ -270,6 +279,7 @@ impl Trace {
             rewards: BTreeMap::new(),
             total: None,
             process: Vec::new(),
+            prefix: 0,
             cost: Cost::default(),
             faults: Vec::new(),
             wall: Wall::default(),

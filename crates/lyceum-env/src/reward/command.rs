@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::child::{LineChild, Silence};
 use super::component::{Failure, FailureKind};
+use crate::child::{LineChild, Silence};
 
 /// Restarts in a row, without an answer between them, before a batch is given up.
 const RESTARTS: u32 = 3;

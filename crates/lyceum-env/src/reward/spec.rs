@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::component::{Failure, FailureKind};
+use super::efficiency::EfficiencySpec;
 use super::process::ProcessSpec;
 use crate::error::{Error, Result};
 
@@ -55,6 +56,9 @@ pub struct RewardSpec {
     /// Scores the number of new tokens as the component `length`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<LengthSpec>,
+    /// Scores the number of calls of tools as the component `efficiency`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub efficiency: Option<EfficiencySpec>,
     /// Judges every step of a completion. Where these rewards land is the recipe's `credit`; they are no component and
     /// have no part in the rule.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +101,9 @@ impl RewardSpec {
         }
         if self.length.is_some_and(|length| length.limit <= length.free) {
             return refuse("length", "must have a limit above free");
+        }
+        if self.efficiency.is_some_and(|spec| !(spec.smoothing > 0.0 && spec.smoothing.is_finite())) {
+            return refuse("efficiency.smoothing", "must be positive");
         }
         if self.known.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
             return refuse("known", "must be a share between 0 and 1");
@@ -198,6 +205,7 @@ mod tests {
             ("gate = 'correct'", "`gate`"),
             ("weights = {a = nan}", "`weights`"),
             ("known = 1.5", "`known`"),
+            ("efficiency = {smoothing = 0}", "`efficiency.smoothing`"),
             ("process = {separator = ''}", "`process.separator`"),
         ] {
             assert!(spec(toml).check().unwrap_err().to_string().contains(key), "{toml}");

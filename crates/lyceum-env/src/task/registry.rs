@@ -5,19 +5,23 @@ use serde_json::{Map, Value};
 use super::Task;
 use super::chain::ChainTask;
 use super::countdown::CountdownTask;
+use super::facts::FactsTask;
 use super::mistakes::MistakesTask;
 use super::mix::MixTask;
 use super::options::{TaskSpec, read};
 use super::own_data::own_data;
+use super::programs::ProgramsTask;
 use super::public_data;
 use crate::error::{Error, Result};
 
 type Make = fn(Map<String, Value>) -> Result<Box<dyn Task>>;
 
 /// One row a task: name and how it is made of its options.
-const TASKS: [(&str, Make); 9] = [
+const TASKS: [(&str, Make); 11] = [
     ("chain", |options| Ok(Box::new(ChainTask::new(read("chain", options)?)?))),
     ("countdown", |options| Ok(Box::new(CountdownTask::new(read("countdown", options)?)?))),
+    ("facts", |options| Ok(Box::new(FactsTask::new(read("facts", options)?)?))),
+    ("programs", |options| Ok(Box::new(ProgramsTask::new(read("programs", options)?)?))),
     ("gsm8k", |options| Ok(Box::new(public_data::gsm8k(options)?))),
     ("mawps", |options| Ok(Box::new(public_data::mawps(options)?))),
     ("svamp", |options| Ok(Box::new(public_data::svamp(options)?))),

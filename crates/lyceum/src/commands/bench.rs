@@ -175,6 +175,7 @@ fn grpo(session: &Session, arguments: &BenchArgs, pool: &Arc<Pool>) -> Result<()
                         sequence: Sequence { ids, trained, behaviour: answer.logp },
                         rewards,
                         ends: Vec::new(),
+                        cut: false,
                     }
                 });
                 scored.collect()
@@ -243,6 +244,7 @@ fn requests(prompts: &[Vec<u32>], samples: usize, new: usize, sampling: &Samplin
         // No stop token: every side of a comparison makes the same number of tokens.
         stop: Stop { tokens: Vec::new(), strings: Vec::new(), max_new_tokens: new },
         choices: None,
+        drawn: 0,
     };
     prompts.iter().enumerate().map(request).collect()
 }

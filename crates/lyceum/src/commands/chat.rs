@@ -48,6 +48,7 @@ pub fn run(session: &Session, arguments: &ChatArgs) -> Result<()> {
                 max_new_tokens: arguments.sampling.max_new_tokens,
             },
             choices: None,
+            drawn: 0,
         };
         turn += 1;
         let mut failed = None;

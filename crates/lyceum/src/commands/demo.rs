@@ -144,7 +144,7 @@ fn stage(
             step_separator: None,
             purpose: Purpose::Evaluation,
         };
-        let player = Player { generator: model.generator(64), codec: &model.codec, model: name };
+        let player = Player { generator: model.generator(64), codec: &model.codec, model: name, tools: None };
         Ok(examine(&player, task, &drawn, &plan, &mut |_| {})?)
     };
     let (heldout, longer) = (examine_on(Split::Heldout)?, examine_on(Split::Longer)?);

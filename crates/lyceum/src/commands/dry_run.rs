@@ -9,8 +9,11 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use lyceum_env::reward::Rewards;
 use lyceum_env::task::{self, Task};
+use lyceum_env::tool::Toolbox;
 use lyceum_rl::learner::Learner;
+use lyceum_rl::memory::Memory;
 use lyceum_rl::recipe::{Loop, Recipe};
+use lyceum_rl::round::{Collected, Setting};
 use lyceum_rl::train::examine_split;
 use lyceum_rl::{labels, rewards, round, supervised};
 use lyceum_run::RunFolder;
@@ -55,6 +58,7 @@ pub fn run(session: &Session, recipe: &lyceum_run::Recipe<Recipe>, out: Option<&
     session.say("trying an evaluation, a checkpoint and a few rounds to measure memory and time");
     let begin = Instant::now();
     let task = task::open(&recipe.task)?;
+    let tools = train::toolbox(recipe, task.as_ref())?;
     let recorded = train::recorded(recipe)?;
     let pool = session.pool()?;
     let mut learner = Learner::load(recipe, &pool, &session.downloads())?;
@@ -68,7 +72,7 @@ pub fn run(session: &Session, recipe: &lyceum_run::Recipe<Recipe>, out: Option<&
                 labels::evaluate(&learner, recipe, spec, task.as_ref(), *split)?;
             }
             Loop::Sft(_) | Loop::Policy(_) => {
-                examine_split(&learner, recipe, task.as_ref(), *split, 0)?;
+                examine_split(&learner, recipe, task.as_ref(), tools.as_ref(), *split, 0)?;
             }
         }
     }
@@ -77,9 +81,19 @@ pub fn run(session: &Session, recipe: &lyceum_run::Recipe<Recipe>, out: Option<&
     let checkpoint = saved(&learner, &text, out)?;
 
     let mut rewards = rewards::rewards(recipe, &learner.model, &pool, &session.downloads())?;
+    let mut memory = Memory::default();
     let mut one = |number: u64| {
         let recorded = recorded.as_ref().map(|rounds| rounds[number as usize % rounds.len()].as_slice());
-        learn(&mut learner, recipe, task.as_ref(), &mut rewards, recorded, number)
+        learn(
+            &mut learner,
+            recipe,
+            task.as_ref(),
+            tools.as_ref(),
+            &mut rewards,
+            &mut memory,
+            recorded,
+            number,
+        )
     };
     let begin = Instant::now();
     one(0)?;
@@ -110,23 +124,26 @@ fn learn(
     learner: &mut Learner,
     recipe: &Recipe,
     task: &dyn Task,
+    tools: Option<&Toolbox>,
     rewards: &mut Rewards,
+    memory: &mut Memory,
     recorded: Option<&[Vec<Trace>]>,
     number: u64,
 ) -> Result<()> {
     match recipe.training()? {
         Loop::Sft(sft) => {
-            supervised::round(learner, recipe, sft, task, number)?;
+            supervised::round(learner, recipe, sft, task, tools, number)?;
         }
         Loop::Labels(spec) => {
             labels::round(learner, recipe, spec, task, number)?;
         }
         Loop::Policy(policy) => {
-            let groups = match recorded {
-                Some(groups) => groups.to_vec(),
-                None => round::collect(learner, recipe, policy, task, rewards, None, number, &mut |_| {})?,
+            let setting = Setting { recipe, spec: policy, task, tools };
+            let collected = match recorded {
+                Some(groups) => Collected { groups: groups.to_vec(), numbers: Vec::new() },
+                None => round::collect(setting, learner, rewards, memory, None, number, &mut |_| {})?,
             };
-            round::learn(learner, recipe, policy, &groups, number)?;
+            round::learn(setting, learner, memory, &collected, number)?;
         }
     }
     Ok(())

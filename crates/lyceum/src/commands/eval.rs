@@ -100,6 +100,7 @@ pub fn run(session: &Session, arguments: &EvalArgs) -> Result<()> {
         generator: model.generator(arguments.batch),
         codec: &model.codec,
         model: &model.identity.name,
+        tools: None,
     };
     let total = (problems.len() * plan.samples) as u64;
     let progress = Progress::new("eval", total, 0, session.json);
@@ -226,8 +227,9 @@ fn print(report: &Report) {
         report.split,
         report.samples
     );
+    let width = report.components.keys().map(String::len).max().unwrap_or(0).max(14);
     for (name, estimate) in &report.components {
-        out!("{name:<14} {estimate}");
+        out!("{name:<width$} {estimate}");
     }
     for (k, estimate) in report.pass_at_k.iter().flatten() {
         out!("{:<14} {estimate}", format!("pass@{k}"));

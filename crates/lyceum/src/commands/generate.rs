@@ -131,6 +131,7 @@ fn request(
             max_new_tokens: arguments.sampling.max_new_tokens,
         },
         choices,
+        drawn: 0,
     })
 }
 

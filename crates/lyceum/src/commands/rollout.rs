@@ -3,12 +3,14 @@
 use anyhow::{Context, Result};
 use lyceum_env::task;
 use lyceum_rl::learner::Learner;
+use lyceum_rl::memory::Memory;
 use lyceum_rl::recipe::Recipe;
 use lyceum_rl::rewards::rewards;
-use lyceum_rl::round;
+use lyceum_rl::round::{Setting, collect};
 use lyceum_trace::Writer;
 
 use crate::cli::RolloutArgs;
+use crate::commands::train::toolbox;
 use crate::out;
 use crate::session::Session;
 
@@ -22,12 +24,14 @@ pub fn run(session: &Session, arguments: &RolloutArgs) -> Result<()> {
     let pool = session.pool()?;
     let learner = Learner::load(&recipe, &pool, &session.downloads())?;
     let mut rewards = rewards(&recipe, &learner.model, &pool, &session.downloads())?;
+    let tools = toolbox(&recipe, task.as_ref())?;
+    let setting = Setting { recipe: &recipe, spec, task: task.as_ref(), tools: tools.as_ref() };
+    let mut memory = Memory::default();
     let (mut writer, _) = Writer::append(&arguments.out)?;
     let (mut count, mut sum) = (0usize, 0.0);
     for step in 0..arguments.steps {
-        let groups =
-            round::collect(&learner, &recipe, spec, task.as_ref(), &mut rewards, None, step, &mut |_| {})?;
-        for trace in groups.iter().flatten() {
+        let collected = collect(setting, &learner, &mut rewards, &mut memory, None, step, &mut |_| {})?;
+        for trace in collected.groups.iter().flatten() {
             writer.write(trace)?;
             count += 1;
             sum += trace.total.unwrap_or(0.0);

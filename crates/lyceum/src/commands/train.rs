@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use lyceum_env::reward::Rewards;
 use lyceum_env::task::{self, Task};
+use lyceum_env::tool::Toolbox;
 use lyceum_rl::learner::Learner;
+use lyceum_rl::memory::Memory;
 use lyceum_rl::recipe::Recipe;
 use lyceum_rl::rewards::rewards;
 use lyceum_rl::train::{Outcome, Training};
@@ -53,6 +55,7 @@ pub fn start(
 ) -> Result<Outcome> {
     // Whatever can be refused is refused before there is a folder.
     let task = task::open(&recipe.value.task)?;
+    toolbox(&recipe.value, task.as_ref())?;
     let recorded = recorded(&recipe.value)?;
     let pool = session.pool()?;
     let learner = Learner::load(&recipe.value, &pool, &session.downloads())?;
@@ -123,12 +126,28 @@ fn train(
 ) -> Result<Outcome> {
     let folder = folder.keeping(recipe.run.keep);
     let layout = folder.layout().clone();
-    let training =
-        Training { recipe, learner, task, rewards, folder, recorded, interrupt, quiet: session.json };
+    let training = Training {
+        recipe,
+        learner,
+        task,
+        tools: toolbox(recipe, task)?,
+        rewards,
+        memory: Memory::default(),
+        folder,
+        recorded,
+        interrupt,
+        quiet: session.json,
+    };
     let outcome = training.run(checkpoint);
     // The report is worth most when something went wrong.
     lyceum_run::write_report(&layout)?;
     Ok(outcome?)
+}
+
+/// The tools of a recipe, if it has any.
+pub(crate) fn toolbox(recipe: &Recipe, task: &dyn Task) -> Result<Option<Toolbox>> {
+    let open = |spec| Toolbox::open(spec, task.documents());
+    Ok(recipe.tools.as_ref().map(open).transpose()?)
 }
 
 /// The rounds of groups that the recipe names, if any: neighbours of one step are a round, traces of one problem in it a

@@ -17,7 +17,7 @@ const KEPT_ERRORS: usize = 4_096;
 
 /// What came instead of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Silence {
+pub(crate) enum Silence {
     /// Nothing before the deadline.
     Deadline,
     /// The child ended or closed its output.
@@ -27,7 +27,7 @@ pub(super) enum Silence {
 }
 
 /// A running child, the head of its own process group. Dropping it kills the whole group.
-pub(super) struct LineChild {
+pub(crate) struct LineChild {
     child: Child,
     input: Sender<Vec<u8>>,
     lines: Receiver<Result<Vec<u8>, Silence>>,
@@ -37,7 +37,7 @@ pub(super) struct LineChild {
 
 impl LineChild {
     /// Starts `command`, program first.
-    pub(super) fn start(command: &[String]) -> std::io::Result<Self> {
+    pub(crate) fn start(command: &[String]) -> std::io::Result<Self> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| std::io::Error::other("the command is empty"))?;
         let mut child = Command::new(program)
@@ -80,12 +80,12 @@ impl LineChild {
     }
 
     /// Sends bytes; never blocks. That the child is gone shows when its answer is read.
-    pub(super) fn send(&self, bytes: Vec<u8>) {
+    pub(crate) fn send(&self, bytes: Vec<u8>) {
         let _ = self.input.send(bytes);
     }
 
     /// The next line, without its newline.
-    pub(super) fn line(&self, deadline: Instant) -> Result<Vec<u8>, Silence> {
+    pub(crate) fn line(&self, deadline: Instant) -> Result<Vec<u8>, Silence> {
         match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => Err(Silence::Deadline),
@@ -95,7 +95,7 @@ impl LineChild {
 
     /// Kills the group and says how the child ended and what it last wrote to its error output. A child that is
     /// ending gets `patience` to do so by itself: its output closes a little before it has a status.
-    pub(super) fn post_mortem(mut self, patience: Duration) -> String {
+    pub(crate) fn post_mortem(mut self, patience: Duration) -> String {
         let patience = Instant::now() + patience;
         let ended = loop {
             match self.child.try_wait() {
