@@ -16,4 +16,4 @@ pub mod tool;
 
 pub use error::{Error, Result};
 pub use reward::{Component, Failure, Range, RewardSpec};
-pub use task::{Attempt, JudgedStep, Message, Problem, Role, Split, Task, TaskSpec};
+pub use task::{Attempt, JudgedStep, Message, Preference, Problem, Role, Split, Task, TaskSpec};

@@ -7,6 +7,8 @@
 mod command;
 mod component;
 mod efficiency;
+mod judge;
+mod pairwise;
 mod process;
 mod rewards;
 mod spec;
@@ -14,6 +16,8 @@ mod spec;
 pub use command::{CommandReward, Question};
 pub use component::{Component, Failure, FailureKind, Range};
 pub use efficiency::{EFFICIENCY, EfficiencySpec, Fewest, Optimum, Order, with_optimum, without_optimum};
+pub use judge::{JUDGE, JudgeSpec};
+pub use pairwise::{PREFERRED, PairwiseSpec};
 pub use process::{ProcessReward, ProcessSpec};
 pub use rewards::{Answers, Rewards};
 pub use spec::{LengthSpec, RewardSpec, Rule};

@@ -5,6 +5,7 @@
 //! seed. The order in which problems are visited is the sampler's business.
 
 pub mod chain;
+mod compose;
 pub mod countdown;
 mod facts;
 pub(crate) mod keyed;
@@ -12,6 +13,7 @@ mod mistakes;
 mod mix;
 mod options;
 mod own_data;
+mod preferences;
 mod problem;
 mod programs;
 mod public_data;
@@ -109,6 +111,15 @@ pub struct Attempt {
     pub ended: bool,
 }
 
+/// Two answers to a problem, of which one was preferred.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preference {
+    /// The better one.
+    pub chosen: String,
+    /// The other.
+    pub rejected: String,
+}
+
 /// A source of problems with a verifier.
 pub trait Task: Send + Sync {
     /// The name in recipes.
@@ -148,6 +159,11 @@ pub trait Task: Send + Sync {
 
     /// An attempt at the problem with judgements; `None` for a task that has none.
     fn attempt(&self, _problem: &Problem) -> Option<Attempt> {
+        None
+    }
+
+    /// Two answers to the problem, the better one told; `None` for a task that has none.
+    fn preference(&self, _problem: &Problem) -> Option<Preference> {
         None
     }
 

@@ -290,8 +290,9 @@ for q in lines():
     spec.check().unwrap();
     let mut rewards = Rewards::open(&spec);
     assert!(rewards.asks_outside());
-    let mut traces = [trace("5", 5), trace("five", 10)];
-    rewards.score(&mut traces);
+    let mut groups = [vec![trace("5", 5), trace("five", 10)]];
+    rewards.score(&mut groups);
+    let traces = &groups[0];
     assert_eq!(traces[0].total, Some(1.0 + 0.5 + 0.05));
     assert_eq!(traces[1].total, Some(0.125));
     assert_eq!(traces[1].rewards["brief"], Score::Value(0.25));
@@ -302,8 +303,9 @@ fn a_failed_reward_leaves_a_trace_without_a_total() {
     let script = script("raise SystemExit('out of order')");
     let spec = RewardSpec { command: Some(script.command.clone()), ..RewardSpec::default() };
     let mut rewards = Rewards::open(&spec);
-    let mut traces = [trace("5", 5)];
-    rewards.score(&mut traces);
+    let mut groups = [vec![trace("5", 5)]];
+    rewards.score(&mut groups);
+    let traces = &groups[0];
     assert_eq!(traces[0].total, None);
     assert_eq!(traces[0].rewards["correct"], Score::Value(1.0));
     assert!(matches!(&traces[0].rewards["reward"], Score::Failed(cause) if cause.contains("out of order")));

@@ -145,10 +145,27 @@ impl Hub {
             progress.event(Event::Begin { what: file.path, from: &url, total: None });
             let name = Path::new(file.path).file_name().unwrap_or_default();
             let expected = Expected { bytes: None, sha256: file.sha256 };
-            client.file(&url, &folder.join(name), expected, |bytes| progress.event(Event::Bytes(bytes)))?;
+            let target = folder.join(name);
+            client.file(&url, &target, expected, |bytes| progress.event(Event::Bytes(bytes)))?;
+            if file.source.ends_with(".gz") && !file.path.ends_with(".gz") {
+                unpack(&target)?;
+            }
         }
         Ok(())
     }
+}
+
+/// Most bytes of an unpacked file.
+const LONGEST_UNPACKED: u64 = 1 << 30;
+
+/// Puts what a gzip file holds in its place.
+fn unpack(path: &Path) -> Result<()> {
+    use std::io::Read;
+    let packed = std::fs::File::open(path).map_err(Error::io("unpack", path))?;
+    let mut bytes = Vec::new();
+    let mut reader = flate2::read::GzDecoder::new(packed).take(LONGEST_UNPACKED);
+    reader.read_to_end(&mut bytes).map_err(Error::io("unpack", path))?;
+    std::fs::write(path, bytes).map_err(Error::io("unpack", path))
 }
 
 /// [`Hub::data_path`] by name, in the user's environment.

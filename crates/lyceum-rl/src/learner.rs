@@ -33,8 +33,8 @@ pub struct Learner {
     pub model: Model,
     /// The model as it was before training, where a KL term needs it and no adapter can be switched off instead.
     reference: Option<KernelPolicy>,
-    /// Whether it becomes a process reward model, whose head belongs to its weights.
-    judges_steps: bool,
+    /// Whether it becomes a reward model, whose head belongs to its weights.
+    judges: bool,
 }
 
 impl Learner {
@@ -52,14 +52,15 @@ impl Learner {
             preset_context: recipe.model.context,
         };
         let model = Model::load(request(options.clone()), Arc::clone(pool), progress)?;
-        let needs_reference = recipe.policy.as_ref().is_some_and(PolicySpec::needs_reference);
+        let needs_reference = recipe.policy.as_ref().is_some_and(PolicySpec::needs_reference)
+            || recipe.pairs.as_ref().is_some_and(|pairs| pairs.loss.needs_reference());
         let reference = if needs_reference && matches!(model.policy.options().training, Training::Full) {
             let frozen = Options { training: Training::Frozen, value_head: false, ..options };
             Some(Model::load(request(frozen), Arc::clone(pool), progress)?.policy)
         } else {
             None
         };
-        Ok(Self { model, reference, judges_steps: recipe.labels.is_some() })
+        Ok(Self { model, reference, judges: is_judge(recipe) })
     }
 
     /// A generator over the weights as they are now.
@@ -79,6 +80,17 @@ impl Learner {
             None => policy.evaluate_base(batch),
         };
         (&mut model.policy, ask)
+    }
+
+    /// Log-probabilities under the reference.
+    ///
+    /// # Errors
+    /// Faults of the model.
+    pub fn reference_logprobs(&self, batch: &Batch) -> lyceum_nn::Result<TokenStats> {
+        match &self.reference {
+            Some(reference) => reference.evaluate(batch),
+            None => self.model.policy.evaluate_base(batch),
+        }
     }
 
     /// Writes weights and optimiser state into a checkpoint. Weights are a folder that other programs load.
@@ -111,8 +123,8 @@ impl Learner {
     pub fn export(&self, folder: &Path) -> Result<()> {
         let policy = &self.model.policy;
         let mut tensors = policy.named_parameters();
-        // A critic is of use to its own run only; the head of a model that judges steps is what it is for.
-        tensors.retain(|t| !is_value_head(t.name) || self.judges_steps);
+        // A critic is of use to its own run only; the head of a reward model is what it is for.
+        tensors.retain(|t| !is_value_head(t.name) || self.judges);
         match self.lora() {
             Some(lora) => {
                 let base = self.model.identity.name.as_str();
@@ -185,6 +197,11 @@ pub fn weights_of(run: &Path) -> Result<Option<PathBuf>> {
     Ok(folders.find(|folder| folder.is_dir()))
 }
 
+/// Whether the recipe makes a model whose head judges: steps, or whole answers.
+fn is_judge(recipe: &Recipe) -> bool {
+    recipe.labels.is_some() || recipe.pairs.as_ref().is_some_and(|pairs| pairs.loss.scores_by_value())
+}
+
 /// How the recipe's policy works.
 #[must_use]
 pub fn options(recipe: &Recipe) -> Options {
@@ -201,8 +218,7 @@ pub fn options(recipe: &Recipe) -> Options {
             PrecisionSpec::Bf16 => Precision::Bf16,
         },
         training,
-        value_head: recipe.labels.is_some()
-            || recipe.policy.as_ref().is_some_and(|p| p.advantage.needs_critic()),
+        value_head: is_judge(recipe) || recipe.policy.as_ref().is_some_and(|p| p.advantage.needs_critic()),
         checkpointing: recipe.model.checkpointing,
         seed: recipe.seed,
         ..Options::default()

@@ -15,6 +15,7 @@ use crate::curriculum::CurriculumSpec;
 use crate::denominator::Denominator;
 use crate::filter::GroupFilter;
 use crate::objective::{Form, Objective};
+use crate::pairs::PairLoss;
 use crate::replay::ReplaySpec;
 use crate::{Error, Result};
 
@@ -43,6 +44,9 @@ pub struct Recipe {
     /// Learning to judge steps: a process reward model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelsSpec>,
+    /// Learning from preferences: a reward model, or a policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairsSpec>,
     /// How gradients become updates.
     #[serde(default)]
     pub optimizer: OptimizerSpec,
@@ -160,6 +164,26 @@ impl Default for LabelsSpec {
     }
 }
 
+/// Learning from the task's preferences.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PairsSpec {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Pairs per step.
+    pub batch: usize,
+    /// Tokens computed at once; bounds memory, does not change the gradient.
+    pub micro_tokens: usize,
+    /// What is learnt.
+    pub loss: PairLoss,
+}
+
+impl Default for PairsSpec {
+    fn default() -> Self {
+        Self { steps: 100, batch: 32, micro_tokens: 2048, loss: PairLoss::default() }
+    }
+}
+
 /// The loop of a recipe.
 #[derive(Clone, Copy, Debug)]
 pub enum Loop<'a> {
@@ -169,6 +193,8 @@ pub enum Loop<'a> {
     Policy(&'a PolicySpec),
     /// Token classification.
     Labels(&'a LabelsSpec),
+    /// Preferences.
+    Pairs(&'a PairsSpec),
 }
 
 /// Reinforcement learning: sample, score, assign credit, take advantages, step.
@@ -486,6 +512,18 @@ impl Recipe {
                     return refuse("[labels] trains whole models; take [model.lora] away");
                 }
             }
+            Loop::Pairs(pairs) => {
+                if pairs.batch == 0 || pairs.steps == 0 {
+                    return refuse("pairs.batch and pairs.steps must be at least 1");
+                }
+                if !countable(&[pairs.steps, pairs.batch as u64]) {
+                    return refuse("pairs.steps x batch is more than can be counted; make them smaller");
+                }
+                if pairs.loss.scores_by_value() && self.model.lora.is_some() {
+                    return refuse("pairs.loss bradley-terry trains whole models; take [model.lora] away");
+                }
+                pairs.loss.validate()?;
+            }
             Loop::Policy(policy) => policy.validate()?,
         }
         if self.eval.max_new_tokens == Some(0) {
@@ -501,17 +539,18 @@ impl Recipe {
     /// The loop that the recipe chooses.
     ///
     /// # Errors
-    /// [`Error::Config`] unless there is exactly one of the tables `[sft]`, `[policy]` and `[labels]`.
+    /// [`Error::Config`] unless there is exactly one of the tables `[sft]`, `[policy]`, `[labels]` and `[pairs]`.
     pub fn training(&self) -> Result<Loop<'_>> {
         let refuse = |message: &str| Err(Error::Config(message.into()));
-        match (&self.sft, &self.policy, &self.labels) {
-            (Some(sft), None, None) => Ok(Loop::Sft(sft)),
-            (None, Some(policy), None) => Ok(Loop::Policy(policy)),
-            (None, None, Some(labels)) => Ok(Loop::Labels(labels)),
-            (None, None, None) => {
-                refuse("add a table [sft], [policy] or [labels]: it chooses the training loop")
+        match (&self.sft, &self.policy, &self.labels, &self.pairs) {
+            (Some(sft), None, None, None) => Ok(Loop::Sft(sft)),
+            (None, Some(policy), None, None) => Ok(Loop::Policy(policy)),
+            (None, None, Some(labels), None) => Ok(Loop::Labels(labels)),
+            (None, None, None, Some(pairs)) => Ok(Loop::Pairs(pairs)),
+            (None, None, None, None) => {
+                refuse("add a table [sft], [policy], [labels] or [pairs]: it chooses the training loop")
             }
-            _ => refuse("[sft], [policy] and [labels] are runs of their own; keep one of them"),
+            _ => refuse("[sft], [policy], [labels] and [pairs] are runs of their own; keep one of them"),
         }
     }
 
@@ -525,13 +564,14 @@ impl Recipe {
         self.rounds().saturating_mul(of_a_round)
     }
 
-    /// Rounds of the loop: SFT steps, policy updates, steps of token classification.
+    /// Rounds of the loop: SFT steps, policy updates, steps of token classification or on pairs.
     #[must_use]
     pub fn rounds(&self) -> u64 {
         match self.training() {
             Ok(Loop::Sft(sft)) => sft.steps,
             Ok(Loop::Policy(policy)) => policy.updates,
             Ok(Loop::Labels(labels)) => labels.steps,
+            Ok(Loop::Pairs(pairs)) => pairs.steps,
             Err(_) => 0,
         }
     }

@@ -27,7 +27,9 @@ pub fn rewards(
         return Ok(Rewards::open(&RewardSpec::default()));
     };
     let process = spec.process.as_ref().map(|spec| judge(spec, policy, pool, progress)).transpose()?;
-    Ok(Rewards::open(spec).with_process(process))
+    let judge = spec.judge.as_ref().and_then(|judge| judge.model.as_ref());
+    let judge = judge.map(|name| judge_model(name, policy, pool, progress)).transpose()?;
+    Ok(Rewards::open(spec).with_process(process).with_judge(judge))
 }
 
 /// The judge of the steps that `policy` writes.
@@ -40,20 +42,23 @@ pub fn judge(
     pool: &Arc<Pool>,
     progress: &dyn Progress,
 ) -> Result<ProcessReward> {
-    let load = |name: &String| {
-        // Its head is stored with its weights and is read with them only where they are trainable.
-        let options = Options { precision: Precision::F32, value_head: true, ..Options::default() };
-        let request = ModelRequest { name: place_of(name)?, adapter: None, options, preset_context: 0 };
-        let model = Model::load(request, Arc::clone(pool), progress)?;
-        if !model.codec.tokenizer().same_ids(policy.codec.tokenizer()) {
-            return Err(Error::Config(format!(
-                "{name} has another tokenizer than {}, and a judge reads the policy's own tokens; train one from that \
-                 model with a table [labels]",
-                policy.identity.name
-            )));
-        }
-        Ok(model)
-    };
+    let load = |name: &String| judge_model(name, policy, pool, progress);
     let model = spec.model.as_ref().map(load).transpose()?;
     Ok(ProcessReward::new(spec.clone(), model))
+}
+
+/// A model whose head judges what `policy` writes.
+fn judge_model(name: &str, policy: &Model, pool: &Arc<Pool>, progress: &dyn Progress) -> Result<Model> {
+    // Its head is stored with its weights and is read with them only where they are trainable.
+    let options = Options { precision: Precision::F32, value_head: true, ..Options::default() };
+    let request = ModelRequest { name: place_of(name)?, adapter: None, options, preset_context: 0 };
+    let model = Model::load(request, Arc::clone(pool), progress)?;
+    if !model.codec.tokenizer().same_ids(policy.codec.tokenizer()) {
+        return Err(Error::Config(format!(
+            "{name} has another tokenizer than {}, and a judge reads the policy's own tokens; train one from that model \
+             with a table [labels] or [pairs]",
+            policy.identity.name
+        )));
+    }
+    Ok(model)
 }

@@ -120,6 +120,7 @@ pub fn collect(
         let problems: Vec<Problem> = starts.into_iter().map(|start| start.problem).collect();
         process.judge(task, &problems, &mut groups, learner.model.codec.tokenizer())?;
     }
+    rewards.judge(&mut groups)?;
     if let Some(efficiency) = &spec.reward.efficiency {
         groups.iter_mut().for_each(|group| efficiency.score(group, &mut memory.fewest));
     }
@@ -299,16 +300,13 @@ fn score(
     journal: Option<&mut Journal>,
     step: u64,
 ) -> Result<()> {
-    let mut all: Vec<Trace> = groups.iter().flatten().cloned().collect();
+    let all: Vec<Trace> = groups.iter().flatten().cloned().collect();
     let answers: Vec<Answers> = match journal {
         Some(journal) if rewards.asks_outside() => {
             journal.once(step, "reward.command", || Ok::<_, lyceum_run::Error>(rewards.ask(&all)))?
         }
         _ => rewards.ask(&all),
     };
-    rewards.apply(&mut all, &answers);
-    for (trace, scored) in groups.iter_mut().flatten().zip(all) {
-        *trace = scored;
-    }
+    rewards.apply(groups, &answers);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The trainer: one plain loop that does not know which paper it is running.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ use crate::learner::Learner;
 use crate::memory::Memory;
 use crate::recipe::{Loop, PolicySpec, PrecisionSpec, Recipe};
 use crate::round::{Collected, Setting};
-use crate::{Error, Result, labels, round, supervised};
+use crate::{Error, Result, labels, pairs, round, supervised};
 
 /// How a training run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +29,7 @@ pub struct Outcome {
     pub rounds: u64,
     /// Whether the user stopped it before its end.
     pub interrupted: bool,
-    /// What the held-out evaluation measures: `correct` answers, or the judgement of steps.
+    /// What the held-out evaluation measures: `correct` answers, or the judgement of steps or pairs.
     pub measure: &'static str,
     /// The last held-out evaluation by split.
     pub evals: Vec<(String, Estimate)>,
@@ -96,6 +97,7 @@ impl Training<'_> {
                     supervised::round(&mut self.learner, self.recipe, sft, self.task, tools, done)?
                 }
                 Loop::Labels(spec) => labels::round(&mut self.learner, self.recipe, spec, self.task, done)?,
+                Loop::Pairs(spec) => pairs::round(&mut self.learner, self.recipe, spec, self.task, done)?,
                 Loop::Policy(spec) => self.reinforce(spec, done, &mut journal, &mut traces)?,
             };
             row.set_wall("round/seconds", begin.elapsed().as_secs_f64());
@@ -115,6 +117,7 @@ impl Training<'_> {
         progress.finish();
         let measure = match self.recipe.training()? {
             Loop::Labels(_) => labels::STEP_ACCURACY,
+            Loop::Pairs(_) => pairs::PAIR_ACCURACY,
             Loop::Sft(_) | Loop::Policy(_) => CORRECT,
         };
         Ok(Outcome { rounds: done, interrupted, measure, evals, folder: layout.root().to_path_buf() })
@@ -176,15 +179,12 @@ impl Training<'_> {
     /// Examines the model on the held-out splits: greedy answers, or the judgement of steps.
     fn evaluate(&self, row: &mut Row, evals: &mut Vec<(String, Estimate)>, log: &mut Writer) -> Result<()> {
         evals.clear();
-        if let Loop::Labels(spec) = self.recipe.training()? {
-            for split in &self.recipe.eval.splits {
-                let found = labels::evaluate(&self.learner, self.recipe, spec, self.task, *split)?;
-                evals.extend(found.get(labels::STEP_ACCURACY).map(|estimate| (split.to_string(), *estimate)));
-                row.evals.extend(found.into_iter().map(|(name, value)| (format!("{split}/{name}"), value)));
-            }
-            return Ok(());
-        }
         for split in &self.recipe.eval.splits {
+            if let Some((measure, found)) = examine_judge(&self.learner, self.recipe, self.task, *split)? {
+                evals.extend(found.get(measure).map(|estimate| (split.to_string(), *estimate)));
+                row.evals.extend(found.into_iter().map(|(name, value)| (format!("{split}/{name}"), value)));
+                continue;
+            }
             let tools = self.tools.as_ref();
             let exam = examine_split(&self.learner, self.recipe, self.task, tools, *split, row.step)?;
             for (name, estimate) in &exam.components {
@@ -219,6 +219,27 @@ impl Training<'_> {
         })?;
         Ok(())
     }
+}
+
+/// How a recipe's model judges a split, and by which measure it is compared; `None` for a recipe whose model answers.
+///
+/// # Errors
+/// [`Error::Data`] for a task without what is judged.
+pub fn examine_judge(
+    learner: &Learner,
+    recipe: &Recipe,
+    task: &dyn Task,
+    split: Split,
+) -> Result<Option<(&'static str, BTreeMap<String, Estimate>)>> {
+    Ok(match recipe.training()? {
+        Loop::Labels(spec) => {
+            Some((labels::STEP_ACCURACY, labels::evaluate(learner, recipe, spec, task, split)?))
+        }
+        Loop::Pairs(spec) => {
+            Some((pairs::PAIR_ACCURACY, pairs::evaluate(learner, recipe, spec, task, split)?))
+        }
+        Loop::Sft(_) | Loop::Policy(_) => None,
+    })
 }
 
 /// Examines the model on a split, greedily.
@@ -275,6 +296,8 @@ fn summary(row: &Row) -> String {
         "sft/loss",
         "labels/loss",
         "labels/accuracy",
+        "pairs/loss",
+        "pairs/accuracy",
         "reward/total",
         "policy/entropy",
         "optimizer/gradient-norm",

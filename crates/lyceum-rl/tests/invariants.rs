@@ -18,9 +18,10 @@ use lyceum_kernels::Pool;
 use lyceum_nn::policy::{Batch, NamedTensor, Policy, TokenGrads};
 use lyceum_rl::experience::Sequence;
 use lyceum_rl::learner::Learner;
+use lyceum_rl::memory::Memory;
 use lyceum_rl::objective::Form;
 use lyceum_rl::recipe::{PolicySpec, PrecisionSpec, Recipe};
-use lyceum_rl::round::{collect, learn};
+use lyceum_rl::round::{Collected, Setting, collect, learn};
 use lyceum_rl::supervised;
 use lyceum_run::Row;
 use lyceum_trace::{Source, TokenRecord, Trace};
@@ -75,7 +76,9 @@ fn sharp(recipe: &Recipe, factor: f32) -> Learner {
 fn rollouts(learner: &Learner, recipe: &Recipe, round: u64) -> Groups {
     let task = task::open(&recipe.task).unwrap();
     let mut rewards = Rewards::open(&spec(recipe).reward);
-    collect(learner, recipe, spec(recipe), task.as_ref(), &mut rewards, None, round, &mut |_| {}).unwrap()
+    let setting = Setting { recipe, spec: spec(recipe), task: task.as_ref(), tools: None };
+    let mut memory = Memory::default();
+    collect(setting, learner, &mut rewards, &mut memory, None, round, &mut |_| {}).unwrap().groups
 }
 
 /// Rewards that an untrained model would not get: they differ within each group, and between groups.
@@ -89,7 +92,14 @@ fn graded(mut groups: Groups) -> Groups {
 }
 
 fn train(learner: &mut Learner, recipe: &Recipe, groups: &Groups) -> Row {
-    learn(learner, recipe, spec(recipe), groups, 0).unwrap()
+    train_at(learner, recipe, groups, 0)
+}
+
+fn train_at(learner: &mut Learner, recipe: &Recipe, groups: &Groups, round: u64) -> Row {
+    let task = task::open(&recipe.task).unwrap();
+    let setting = Setting { recipe, spec: spec(recipe), task: task.as_ref(), tools: None };
+    let collected = Collected { groups: groups.clone(), numbers: Vec::new() };
+    learn(setting, learner, &mut Memory::default(), &collected, round).unwrap()
 }
 
 fn named(tensors: Vec<NamedTensor<'_>>) -> Gradient {
@@ -139,7 +149,7 @@ fn generator_and_trainer_agree_on_what_was_sampled() {
             assert!(gap <= bound, "{precision}: {gap:e}");
             assert!((row.metrics["policy/ratio"] - 1.0).abs() <= bound, "{:e}", row.metrics["policy/ratio"]);
             // Another model's rollouts are noticed.
-            let stale = learn(&mut learner, &recipe, spec(&recipe), &groups, 1).unwrap();
+            let stale = train_at(&mut learner, &recipe, &groups, 1);
             assert!(stale.metrics["policy/gap"] > bound, "{precision}: {:e}", stale.metrics["policy/gap"]);
         }
     }
@@ -166,7 +176,7 @@ fn the_divergence_from_the_reference_is_zero_at_the_first_step_and_not_later() {
                 "{model} {kind}: {:e}",
                 first.metrics["policy/kl"]
             );
-            let second = learn(&mut learner, &recipe, spec(&recipe), &groups, 1).unwrap();
+            let second = train_at(&mut learner, &recipe, &groups, 1);
             assert!(
                 second.metrics["policy/kl"].abs() > 1e-6,
                 "{model} {kind}: {:e}",

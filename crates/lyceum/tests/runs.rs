@@ -100,6 +100,32 @@ fn practice_survives_kills_bit_for_bit() {
 }
 
 #[test]
+fn several_turns_with_tools_survive_kills_bit_for_bit() {
+    let desk = Desk::new();
+    let program = "while read line; do echo '{\\\"result\\\": \\\"42\\\"}'; done";
+    let world = format!(
+        "name = 'tools'\n[task]\nname = 'facts'\nhidden = 50\nkinds = ['lookup']\n\
+         [tools]\nlimit = 2\nobservation = '[{{result}}]'\n\
+         [[tools.use]]\nname = 's'\ncommand = ['sh', '-c', \"\"\"{program}\"\"\"]\n\
+         [eval]\nevery = 6\nlimit = 4\nmax_new_tokens = 30\n[run]\ncheckpoint_every = 2\n"
+    );
+    let model = |name: &str| format!("[model]\nname = {name:?}\nprecision = 'f32'\ncontext = 128\n");
+    let learn = format!(
+        "{world}{}[sft]\nsteps = 40\nbatch = 24\n[optimizer]\nlearning_rate = 4e-3\n",
+        model("tiny-0.3m")
+    );
+    let recipe = desk.write("learn.toml", &learn);
+    desk.done(&["train", recipe.to_str().unwrap(), "--out", "caller"]);
+    let caller = desk.path("caller");
+    let settings = "[policy]\nupdates = 12\nprompts = 3\nsamples = 4\nmax_new_tokens = 40\n\
+                    [policy.curriculum]\nproblems = 7\nhistory = 'resample'\n\
+                    [policy.reward]\nrule = 'product'\nweights = {format = 1.0, efficiency = 1.0}\nefficiency = {}\n";
+    killed_and_resumed(&format!("{world}{}{settings}", model(caller.to_str().unwrap())), 12, 5);
+    let traces = timeless(&desk.path("caller").join("traces/eval.jsonl"));
+    assert!(traces.iter().any(|trace| trace["cost"]["tool_calls"].as_u64() > Some(0)), "nothing was called");
+}
+
+#[test]
 fn an_interrupt_finishes_the_step_saves_and_says_how_to_go_on() {
     let desk = Desk::new();
     let recipe = desk.write("r.toml", &imitation(12));

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use lyceum_trace::{Content, Score, Source, Trace};
 
+use lyceum_engine::Model;
+
 use super::command::{CommandReward, Question};
 use super::component::{Failure, FailureKind};
+use super::judge::{Endpoint, JUDGE, ask_model};
 use super::process::ProcessReward;
 use super::spec::RewardSpec;
 use crate::task::keyed::share_of;
@@ -19,6 +22,8 @@ pub struct Rewards {
     spec: RewardSpec,
     command: Option<CommandReward>,
     process: Option<ProcessReward>,
+    endpoint: Option<Endpoint>,
+    judge: Option<Model>,
 }
 
 impl Rewards {
@@ -31,13 +36,35 @@ impl Rewards {
         let command = spec.command.as_ref().map(|command| {
             CommandReward::new(command.clone(), seconds(spec.deadline, 10.0), seconds(spec.startup, 60.0))
         });
-        Self { spec: spec.clone(), command, process: None }
+        let judge = spec.judge.as_ref().and_then(|judge| Some((judge, judge.endpoint.as_ref()?)));
+        let endpoint = judge.map(|(judge, address)| Endpoint::new(judge, address));
+        Self { spec: spec.clone(), command, process: None, endpoint, judge: None }
     }
 
     /// With a judge of steps.
     #[must_use]
     pub fn with_process(self, process: Option<ProcessReward>) -> Self {
         Self { process, ..self }
+    }
+
+    /// With a reward model that judges whole answers.
+    #[must_use]
+    pub fn with_judge(self, judge: Option<Model>) -> Self {
+        Self { judge, ..self }
+    }
+
+    /// The weights of the reward model, if there is one.
+    #[must_use]
+    pub fn judge_fingerprint(&self) -> Option<&str> {
+        self.judge.as_ref().map(|model| model.identity.fingerprint.as_str())
+    }
+
+    /// Has the reward model judge the answers, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Engine`](crate::Error::Engine) for a model that can't judge.
+    pub fn judge(&self, groups: &mut [Vec<Trace>]) -> crate::Result<()> {
+        self.judge.as_ref().map_or(Ok(()), |model| ask_model(model, groups))
     }
 
     /// The judge of steps, if the recipe has one.
@@ -49,11 +76,22 @@ impl Rewards {
     /// Whether something outside this process is asked, whose answers a resumed run must not ask for again.
     #[must_use]
     pub fn asks_outside(&self) -> bool {
-        self.command.is_some()
+        self.command.is_some() || self.endpoint.is_some()
     }
 
-    /// What the command says of each trace; nothing if there is no command. To be journalled, then [`apply`](Self::apply)-ed.
+    /// What command and endpoint say of each trace; nothing if there is neither. To be journalled, then
+    /// [`apply`](Self::apply)-ed.
     pub fn ask(&mut self, traces: &[Trace]) -> Vec<Answers> {
+        let mut answers = self.ask_command(traces);
+        if let Some(endpoint) = &self.endpoint {
+            for (answer, trace) in answers.iter_mut().zip(traces) {
+                answer.insert(JUDGE.to_owned(), endpoint.ask(&question(trace)));
+            }
+        }
+        answers
+    }
+
+    fn ask_command(&mut self, traces: &[Trace]) -> Vec<Answers> {
         let Some(command) = &mut self.command else { return vec![Answers::new(); traces.len()] };
         let questions: Vec<Question> = traces.iter().map(question).collect();
         let answers = command.ask(&questions);
@@ -68,9 +106,9 @@ impl Rewards {
         answers.into_iter().map(named).collect()
     }
 
-    /// Adds answers, the length component and the total to each trace.
-    pub fn apply(&self, traces: &mut [Trace], answers: &[Answers]) {
-        for (at, trace) in traces.iter_mut().enumerate() {
+    /// Adds answers, components of the recipe's and the total to each trace. `answers` are one a trace, group by group.
+    pub fn apply(&self, groups: &mut [Vec<Trace>], answers: &[Answers]) {
+        for (at, trace) in groups.iter_mut().flatten().enumerate() {
             for (name, score) in answers.get(at).into_iter().flatten() {
                 // What the verifier said itself is not overwritten by the failure of the command.
                 if trace
@@ -86,6 +124,11 @@ impl Rewards {
                     .rewards
                     .insert("length".to_owned(), Score::of(length.score(trace.cost.generated_tokens)));
             }
+        }
+        if let Some(pairwise) = &self.spec.pairwise {
+            groups.iter_mut().for_each(|group| pairwise.score(group));
+        }
+        for trace in groups.iter_mut().flatten() {
             let known = self.spec.known.is_none_or(|share| share_of(&trace.problem.id) < share);
             trace.total =
                 if known { self.spec.combine(|name| component(trace, name)).ok() } else { Some(0.0) };
@@ -93,9 +136,10 @@ impl Rewards {
     }
 
     /// Asks and applies.
-    pub fn score(&mut self, traces: &mut [Trace]) {
-        let answers = self.ask(traces);
-        self.apply(traces, &answers);
+    pub fn score(&mut self, groups: &mut [Vec<Trace>]) {
+        let traces: Vec<Trace> = groups.iter().flatten().cloned().collect();
+        let answers = self.ask(&traces);
+        self.apply(groups, &answers);
     }
 }
 

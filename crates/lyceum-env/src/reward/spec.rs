@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::component::{Failure, FailureKind};
 use super::efficiency::EfficiencySpec;
+use super::judge::JudgeSpec;
+use super::pairwise::PairwiseSpec;
 use super::process::ProcessSpec;
 use crate::error::{Error, Result};
 
@@ -59,6 +61,12 @@ pub struct RewardSpec {
     /// Scores the number of calls of tools as the component `efficiency`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub efficiency: Option<EfficiencySpec>,
+    /// Judges whole answers as the component `judge`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeSpec>,
+    /// Compares neighbouring samples as the component `preferred`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairwise: Option<PairwiseSpec>,
     /// Judges every step of a completion. Where these rewards land is the recipe's `credit`; they are no component and
     /// have no part in the rule.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +109,17 @@ impl RewardSpec {
         }
         if self.length.is_some_and(|length| length.limit <= length.free) {
             return refuse("length", "must have a limit above free");
+        }
+        if let Some(judge) = &self.judge {
+            if judge.model.is_some() == judge.endpoint.is_some() {
+                return refuse("judge", "must have either a model or an endpoint");
+            }
+            if !(0.001..=86_400.0).contains(&judge.deadline) {
+                return refuse("judge.deadline", "must be seconds between 0.001 and 86400");
+            }
+        }
+        if self.pairwise.as_ref().is_some_and(|pairs| !(0.0..=1.0).contains(&pairs.second_bias)) {
+            return refuse("pairwise.second_bias", "must be a chance between 0 and 1");
         }
         if self.efficiency.is_some_and(|spec| !(spec.smoothing > 0.0 && spec.smoothing.is_finite())) {
             return refuse("efficiency.smoothing", "must be positive");
@@ -205,6 +224,8 @@ mod tests {
             ("gate = 'correct'", "`gate`"),
             ("weights = {a = nan}", "`weights`"),
             ("known = 1.5", "`known`"),
+            ("judge = {}", "`judge`"),
+            ("pairwise = {second_bias = 2.0}", "`pairwise.second_bias`"),
             ("efficiency = {smoothing = 0}", "`efficiency.smoothing`"),
             ("process = {separator = ''}", "`process.separator`"),
         ] {

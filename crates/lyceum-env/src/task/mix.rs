@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{TaskSpec, read};
-use super::{Attempt, ComponentInfo, Problem, Split, Task, no_split};
+use super::{Attempt, ComponentInfo, Preference, Problem, Split, Task, no_split};
 use crate::error::{Error, Result};
 use crate::reward::Component;
 
@@ -144,6 +144,10 @@ impl Task for MixTask {
     fn attempt(&self, problem: &Problem) -> Option<Attempt> {
         let own = self.owner(problem);
         own.attempt(&disowned(problem))
+    }
+
+    fn preference(&self, problem: &Problem) -> Option<Preference> {
+        self.owner(problem).preference(&disowned(problem))
     }
 
     fn judge(&self, problem: &Problem, steps: &[&str]) -> Option<Vec<f64>> {

@@ -4,12 +4,14 @@ use serde_json::{Map, Value};
 
 use super::Task;
 use super::chain::ChainTask;
+use super::compose::ComposeTask;
 use super::countdown::CountdownTask;
 use super::facts::FactsTask;
 use super::mistakes::MistakesTask;
 use super::mix::MixTask;
 use super::options::{TaskSpec, read};
 use super::own_data::own_data;
+use super::preferences::PreferencesTask;
 use super::programs::ProgramsTask;
 use super::public_data;
 use crate::error::{Error, Result};
@@ -17,9 +19,10 @@ use crate::error::{Error, Result};
 type Make = fn(Map<String, Value>) -> Result<Box<dyn Task>>;
 
 /// One row a task: name and how it is made of its options.
-const TASKS: [(&str, Make); 11] = [
+const TASKS: [(&str, Make); 14] = [
     ("chain", |options| Ok(Box::new(ChainTask::new(read("chain", options)?)?))),
     ("countdown", |options| Ok(Box::new(CountdownTask::new(read("countdown", options)?)?))),
+    ("compose", |options| Ok(Box::new(ComposeTask::new(read("compose", options)?)?))),
     ("facts", |options| Ok(Box::new(FactsTask::new(read("facts", options)?)?))),
     ("programs", |options| Ok(Box::new(ProgramsTask::new(read("programs", options)?)?))),
     ("gsm8k", |options| Ok(Box::new(public_data::gsm8k(options)?))),
@@ -27,6 +30,8 @@ const TASKS: [(&str, Make); 11] = [
     ("svamp", |options| Ok(Box::new(public_data::svamp(options)?))),
     ("math500", |options| Ok(Box::new(public_data::math500(options)?))),
     ("bigbench_mistake", |options| Ok(Box::new(MistakesTask::new(options)?))),
+    ("hh_harmless", |options| Ok(Box::new(PreferencesTask::harmless(options)?))),
+    ("llmbar", |options| Ok(Box::new(PreferencesTask::llmbar(options)?))),
     ("jsonl", |options| Ok(Box::new(own_data(options)?))),
     ("mix", |options| Ok(Box::new(MixTask::new(options, open)?))),
 ];

@@ -14,8 +14,8 @@ use lyceum_rl::learner::Learner;
 use lyceum_rl::memory::Memory;
 use lyceum_rl::recipe::{Loop, Recipe};
 use lyceum_rl::round::{Collected, Setting};
-use lyceum_rl::train::examine_split;
-use lyceum_rl::{labels, rewards, round, supervised};
+use lyceum_rl::train::{examine_judge, examine_split};
+use lyceum_rl::{labels, pairs, rewards, round, supervised};
 use lyceum_run::RunFolder;
 use lyceum_trace::Trace;
 
@@ -67,13 +67,8 @@ pub fn run(session: &Session, recipe: &lyceum_run::Recipe<Recipe>, out: Option<&
 
     let begin = Instant::now();
     for split in &recipe.eval.splits {
-        match recipe.training()? {
-            Loop::Labels(spec) => {
-                labels::evaluate(&learner, recipe, spec, task.as_ref(), *split)?;
-            }
-            Loop::Sft(_) | Loop::Policy(_) => {
-                examine_split(&learner, recipe, task.as_ref(), tools.as_ref(), *split, 0)?;
-            }
+        if examine_judge(&learner, recipe, task.as_ref(), *split)?.is_none() {
+            examine_split(&learner, recipe, task.as_ref(), tools.as_ref(), *split, 0)?;
         }
     }
     let evaluation = begin.elapsed().as_secs_f64();
@@ -136,6 +131,9 @@ fn learn(
         }
         Loop::Labels(spec) => {
             labels::round(learner, recipe, spec, task, number)?;
+        }
+        Loop::Pairs(spec) => {
+            pairs::round(learner, recipe, spec, task, number)?;
         }
         Loop::Policy(policy) => {
             let setting = Setting { recipe, spec: policy, task, tools };

@@ -110,7 +110,10 @@ pub fn resume(session: &Session, run: &Path, interrupt: Interrupt) -> Result<Out
 fn pin(recipe: &mut lyceum_run::Recipe<Recipe>, learner: &Learner, rewards: &Rewards) -> Result<()> {
     recipe.pin("model", &learner.model.identity.fingerprint)?;
     let judge = rewards.process().and_then(lyceum_env::reward::ProcessReward::fingerprint);
-    Ok(judge.map_or(Ok(()), |judge| recipe.pin("judge", judge))?)
+    if let Some(judge) = judge.or(rewards.judge_fingerprint()) {
+        recipe.pin("judge", judge)?;
+    }
+    Ok(())
 }
 
 fn train(
