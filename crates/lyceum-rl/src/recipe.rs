@@ -351,7 +351,7 @@ impl OptimizerSpec {
     }
 }
 
-/// Held-out evaluation: greedy answers, the verifier's verdict.
+/// Held-out evaluation: answers, the verifier's verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvalSpec {
@@ -363,11 +363,13 @@ pub struct EvalSpec {
     pub limit: usize,
     /// Most new tokens of an answer; the rollout's limit when absent.
     pub max_new_tokens: Option<usize>,
+    /// 0 takes the likeliest token; above, answers are sampled, the same way at every evaluation.
+    pub temperature: f32,
 }
 
 impl Default for EvalSpec {
     fn default() -> Self {
-        Self { every: 25, splits: vec![Split::Heldout], limit: 200, max_new_tokens: None }
+        Self { every: 25, splits: vec![Split::Heldout], limit: 200, max_new_tokens: None, temperature: 0.0 }
     }
 }
 
@@ -525,6 +527,9 @@ impl Recipe {
                 pairs.loss.validate()?;
             }
             Loop::Policy(policy) => policy.validate()?,
+        }
+        if !(self.eval.temperature >= 0.0 && self.eval.temperature.is_finite()) {
+            return refuse("eval.temperature must not be negative");
         }
         if self.eval.max_new_tokens == Some(0) {
             return refuse("eval.max_new_tokens must be at least 1");

@@ -242,7 +242,7 @@ pub fn examine_judge(
     })
 }
 
-/// Examines the model on a split, greedily.
+/// Examines the model on a split.
 ///
 /// # Errors
 /// [`Error::Env`] when the task lacks the split; faults of the model that concern all answers.
@@ -267,7 +267,7 @@ pub fn examine_split(
         seed: recipe.seed,
         step,
         samples: 1,
-        sampling: lyceum_engine::Sampling::greedy(),
+        sampling: lyceum_engine::Sampling { temperature: recipe.eval.temperature, ..lyceum_engine::Sampling::greedy() },
         max_new_tokens: recipe.eval_tokens(),
         stop: Vec::new(),
         step_separator: None,

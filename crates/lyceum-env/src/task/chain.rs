@@ -65,6 +65,8 @@ pub struct ChainOptions {
     pub operators: String,
     /// Chance of a filler line before each step of a demonstration.
     pub filler: f64,
+    /// Chance of a wrong result in each step of a demonstration: what imitates it knows better than it samples.
+    pub slips: f64,
     /// Chance of a mistake in each step of an attempt (the judged solutions that a process reward model learns from).
     pub mistakes: f64,
     /// Chance of a filler line before each step of an attempt.
@@ -85,6 +87,7 @@ impl Default for ChainOptions {
             largest_factor: 9,
             operators: "+-*".to_owned(),
             filler: 0.0,
+            slips: 0.0,
             mistakes: 0.25,
             attempt_filler: 0.0,
             filler_is_right: true,
@@ -174,7 +177,11 @@ impl ChainTask {
             if self.options.filler > 0.0 && random.random_bool(self.options.filler) {
                 text.push_str(&format!("so {value}\n"));
             }
-            let next = chain.apply(value, operator, operand);
+            let mut next = chain.apply(value, operator, operand);
+            if self.options.slips > 0.0 && random.random_bool(self.options.slips) {
+                let modulus = if chain.modulus > 0 { chain.modulus } else { 100 };
+                next = (next + random.random_range(1..modulus)).rem_euclid(modulus);
+            }
             text.push_str(&format!("{value}{operator}{operand}={next}\n"));
             value = next;
         }

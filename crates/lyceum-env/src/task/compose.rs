@@ -65,7 +65,7 @@ pub struct ComposeOptions {
 
 impl Default for ComposeOptions {
     fn default() -> Self {
-        Self { wanted: [3, 4], dropped: 0.35, shuffled: 0.5, label_noise: 0.0 }
+        Self { wanted: [3, 4], dropped: 0.25, shuffled: 0.4, label_noise: 0.0 }
     }
 }
 
@@ -143,7 +143,7 @@ impl ComposeTask {
     fn mediocre(&self, order: &Order, random: &mut ChaCha8Rng) -> String {
         let mut words: Vec<&str> = order.wanted.iter().map(String::as_str).collect();
         words.retain(|_| !random.random_bool(self.options.dropped));
-        for _ in 0..random.random_range(0..=order.band[1]).saturating_sub(words.len() / 2) {
+        for _ in 0..random.random_range(0..=3) {
             let at = random.random_range(0..=words.len());
             words.insert(at, WORDS[random.random_range(0..WORDS.len())]);
         }

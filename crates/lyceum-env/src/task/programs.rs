@@ -51,11 +51,13 @@ pub struct ProgramsOptions {
     pub inputs: usize,
     /// Most words of a program.
     pub words: usize,
+    /// Chance of a wrong word in a demonstration, for each of its words: what imitates it knows better than it samples.
+    pub slips: f64,
 }
 
 impl Default for ProgramsOptions {
     fn default() -> Self {
-        Self { operators: [2, 3], longer: [4, 4], largest: 9, inputs: 2, words: 12 }
+        Self { operators: [2, 3], longer: [4, 4], largest: 9, inputs: 2, words: 12, slips: 0.0 }
     }
 }
 
@@ -150,7 +152,20 @@ impl ProgramsTask {
         if options.longer[1] > 15 {
             return refuse("longer", "must be at most 15: results would leave the range of numbers");
         }
+        if !(0.0..=1.0).contains(&options.slips) {
+            return refuse("slips", "must be a chance between 0 and 1");
+        }
         Ok(Self { options })
+    }
+
+    /// A program with a wrong word here and there.
+    fn slipped(&self, program: &str, random: &mut ChaCha8Rng) -> String {
+        let words = ["a", "1", "2", "+", "-", "*"];
+        let mut word = |right: &str| {
+            let slips = self.options.slips > 0.0 && random.random_bool(self.options.slips);
+            if slips { words[random.random_range(0..words.len())].to_owned() } else { right.to_owned() }
+        };
+        program.split(' ').map(&mut word).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -204,7 +219,7 @@ impl Task for ProgramsTask {
                 id: format!("{NAME}/{split}/{seed}/{index}"),
                 messages: vec![Message::user(question)],
                 answer: program.clone(),
-                demonstration: Some(program),
+                demonstration: Some(self.slipped(&program, &mut random)),
                 meta: meta.as_object().cloned().unwrap_or_default(),
             });
         }
