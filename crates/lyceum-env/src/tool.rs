@@ -81,7 +81,7 @@ impl Toolbox {
     ///
     /// # Errors
     /// [`Error::Option`] for tools that can't be made, and what a data file says.
-    pub fn open(spec: &ToolsSpec, documents: Vec<(String, String)>) -> Result<Self> {
+    pub fn open(spec: &ToolsSpec, documents: &[(String, String)]) -> Result<Self> {
         spec.check()?;
         let make = |one: &ToolSpec| -> Result<Box<dyn Tool>> {
             Ok(match (&one.command, one.name.as_str()) {
@@ -95,7 +95,7 @@ impl Toolbox {
                             "has nothing to search: give `data`, a JSONL file of {\"key\", \"text\"}";
                         return Err(Error::option("tools", "use", message));
                     }
-                    None => Box::new(Search::new(documents.clone())),
+                    None => Box::new(Search::new(documents.to_vec())),
                 },
             })
         };

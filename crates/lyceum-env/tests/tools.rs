@@ -1,5 +1,4 @@
 //! Programs as tools: whatever one does, a call becomes an answer or a failure with its cause.
-#![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
 use lyceum_env::tool::{CommandTool, Reply, Tool, ToolSpec};
 

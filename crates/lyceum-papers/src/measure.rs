@@ -3,7 +3,7 @@
 use lyceum_run::{Points, Row};
 use serde::{Deserialize, Serialize};
 
-use crate::Take;
+use crate::{Take, Within};
 
 /// Where a run rose above all it had reached before: (step, value), both rising. All that `updates-to-reach` asks of a
 /// run, whatever it is compared with.
@@ -25,6 +25,15 @@ pub(crate) fn curve(rows: &[Row], of: &str) -> Points {
     let value = |row: &Row| row.evals.get(of).map(|estimate| estimate.mean).or(row.metrics.get(of).copied());
     let points = rows.iter().filter_map(|row| Some((row.step as f64, value(row)?)));
     points.filter(|(_, value)| value.is_finite()).collect()
+}
+
+/// The rows of a run up to a bound; rows that do not have its metric count.
+#[must_use]
+pub fn within<'a>(rows: &'a [Row], bound: Option<&Within>) -> &'a [Row] {
+    let over =
+        |bound: &Within, row: &Row| row.metrics.get(&bound.of).is_some_and(|&spent| spent > bound.most);
+    let end = bound.and_then(|bound| rows.iter().position(|row| over(bound, row)));
+    &rows[..end.unwrap_or(rows.len())]
 }
 
 /// Takes a metric's number from a run's rows.
@@ -90,6 +99,19 @@ mod tests {
             assert_eq!(value(&[f64::NAN], take), None, "{take:?}");
         }
         assert_eq!(measure(&rows(&values), "other", Take::Last), Measured::default());
+    }
+
+    #[test]
+    fn what_cost_too_much_does_not_count() {
+        let mut rows = rows(&[0.1, 0.2, 0.3]);
+        rows[1].set("spent/tokens", 10.0);
+        rows[2].set("spent/tokens", 20.0);
+        let last = |most| {
+            let bound = Within { of: "spent/tokens".into(), most };
+            measure(within(&rows, Some(&bound)), "a/b", Take::Last).value
+        };
+        assert_eq!((last(5.0), last(10.0), last(99.0)), (Some(0.1), Some(0.2), Some(0.3)));
+        assert_eq!(within(&rows, None).len(), 3);
     }
 
     #[test]

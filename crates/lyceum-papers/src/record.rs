@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use lyceum_run::{Points, Row, binned};
 use serde::{Deserialize, Serialize};
 
+use crate::measure::within;
 use crate::{Error, Measured, Result, Study, measure};
 
 /// A finished run of an arm with a seed: `runs/<arm>-<seed>.json` in the results.
@@ -51,7 +52,9 @@ impl Record {
         most: usize,
     ) -> (BTreeMap<String, Measured>, BTreeMap<String, Points>) {
         let metrics = study.file.metric.iter();
-        let metrics = metrics.map(|m| (m.name.clone(), measure(rows, &m.of, m.take))).collect();
+        let metrics = metrics
+            .map(|m| (m.name.clone(), measure(within(rows, m.within.as_ref()), &m.of, m.take)))
+            .collect();
         let curves = study.sources().into_iter();
         let curves =
             curves.map(|of| (of.to_owned(), thinned(&crate::measure::curve(rows, of), most))).collect();

@@ -133,6 +133,19 @@ pub struct Metric {
     /// For `updates-to-reach`: which share of that value is enough.
     #[serde(default = "most")]
     pub share: f64,
+    /// Only rows up to this cost count, so that runs are compared at equal cost.
+    #[serde(default)]
+    pub within: Option<Within>,
+}
+
+/// A bound on what a run has cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Within {
+    /// A metric that rises as a run goes on, such as `spent/tokens`.
+    pub of: String,
+    /// The most of it.
+    pub most: f64,
 }
 
 /// How a run's rows become one number. Only rows that have a finite value count.

@@ -17,10 +17,11 @@ use crate::round::problems;
 use crate::{Error, Result};
 
 /// What is learnt from a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PairLoss {
     /// A reward model: the better answer's value is to be larger (arXiv 2203.02155, eq. 1).
+    #[default]
     BradleyTerry,
     /// A policy whose log-ratio to the reference is its reward (arXiv 2305.18290, eq. 7).
     Dpo {
@@ -37,12 +38,6 @@ pub enum PairLoss {
         #[serde(default = "one")]
         alpha: f32,
     },
-}
-
-impl Default for PairLoss {
-    fn default() -> Self {
-        Self::BradleyTerry
-    }
 }
 
 fn tenth() -> f32 {

@@ -104,7 +104,7 @@ impl ReplaySpec {
         if self.capacity == 0 || self.separator.is_empty() {
             return refuse("capacity and separator must not be empty");
         }
-        if !(self.temperature > 0.0) {
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
             return refuse("temperature must be positive");
         }
         if self.choice == Choice::Critic && !policy.advantage.needs_critic() {

@@ -267,7 +267,10 @@ pub fn examine_split(
         seed: recipe.seed,
         step,
         samples: 1,
-        sampling: lyceum_engine::Sampling { temperature: recipe.eval.temperature, ..lyceum_engine::Sampling::greedy() },
+        sampling: lyceum_engine::Sampling {
+            temperature: recipe.eval.temperature,
+            ..lyceum_engine::Sampling::greedy()
+        },
         max_new_tokens: recipe.eval_tokens(),
         stop: Vec::new(),
         step_separator: None,

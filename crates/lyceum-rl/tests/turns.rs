@@ -50,7 +50,7 @@ fn caller() -> &'static str {
         let pool = Arc::new(Pool::new(1));
         let training = Training {
             learner: Learner::load(&recipe, &pool, &Silent).unwrap(),
-            tools: Some(Toolbox::open(recipe.tools.as_ref().unwrap(), task.documents()).unwrap()),
+            tools: Some(Toolbox::open(recipe.tools.as_ref().unwrap(), &task.documents()).unwrap()),
             memory: Memory::default(),
             rewards: Rewards::open(&lyceum_env::RewardSpec::default()),
             task: task.as_ref(),
@@ -71,7 +71,7 @@ fn round(tools: &Value, changes: &Value) -> (Vec<Trace>, Row) {
     policy.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     let recipe = recipe(caller(), tools, "policy", &policy);
     let task = task::open(&recipe.task).unwrap();
-    let toolbox = Toolbox::open(recipe.tools.as_ref().unwrap(), task.documents()).unwrap();
+    let toolbox = Toolbox::open(recipe.tools.as_ref().unwrap(), &task.documents()).unwrap();
     let spec = recipe.policy.as_ref().unwrap();
     let setting = Setting { recipe: &recipe, spec, task: task.as_ref(), tools: Some(&toolbox) };
     let mut learner = Learner::load(&recipe, &Arc::new(Pool::new(1)), &Silent).unwrap();
@@ -158,7 +158,7 @@ fn what_a_program_answered_is_heard_again() {
     let _ = std::fs::remove_dir_all(&folder);
     let layout = RunFolder::create_at(&folder, "").unwrap().layout().clone();
     let play = |journal: Option<&mut Journal>| -> Vec<Trace> {
-        let toolbox = Toolbox::open(recipe.tools.as_ref().unwrap(), Vec::new()).unwrap();
+        let toolbox = Toolbox::open(recipe.tools.as_ref().unwrap(), &[]).unwrap();
         let setting = Setting { recipe: &recipe, spec, task: task.as_ref(), tools: Some(&toolbox) };
         let (mut rewards, mut memory) = (Rewards::open(&spec.reward), Memory::default());
         let collected = collect(setting, &learner, &mut rewards, &mut memory, journal, 0, &mut |_| {});

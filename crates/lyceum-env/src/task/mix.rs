@@ -44,11 +44,12 @@ impl MixTask {
             tasks.iter().all(|task| task.components().iter().any(|other| other.name == info.name))
         };
         let components = first.components().iter().filter(common).copied().collect();
-        let kind = |(number, task): (usize, &Box<dyn Task>)| {
+        let kind = |number: usize| {
+            let task = &tasks[number];
             let alone = tasks.iter().filter(|other| other.name() == task.name()).count() == 1;
             if alone { task.name().to_owned() } else { format!("{}-{}", task.name(), number + 1) }
         };
-        let kinds = tasks.iter().enumerate().map(kind).collect();
+        let kinds = (0..tasks.len()).map(kind).collect();
         let splits: Vec<Split> =
             first.splits().iter().copied().filter(|s| tasks.iter().all(|t| t.splits().contains(s))).collect();
         for &split in &splits {

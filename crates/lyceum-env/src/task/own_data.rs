@@ -74,7 +74,12 @@ pub fn own_data(options: Map<String, Value>) -> Result<QuestionTask> {
     };
     let splits = vec![(Split::Train, train), (Split::Heldout, heldout)];
     let OwnDataOptions { prompt, extract, rules, .. } = options;
-    QuestionTask::new(NAME, "your own rows", QuestionOptions { prompt, extract, rules }, splits)
+    QuestionTask::new(
+        NAME,
+        "your own rows",
+        QuestionOptions { prompt, extract, rules, calculator: None },
+        splits,
+    )
 }
 
 fn text_of(row: &Question) -> String {

@@ -17,13 +17,14 @@ const REMEDY: &str = "fetch the data set again (`lyceum data pull`), or point LY
 
 /// Grade-school word problems: its own train and test rows.
 pub fn gsm8k(options: Map<String, Value>) -> Result<QuestionTask> {
+    let options: QuestionOptions = read("gsm8k", options)?;
     let folder = lyceum_hub::data::pull("gsm8k", &lyceum_hub::Silent)?;
     let rows = |file: &str| -> Result<Vec<Question>> {
         let rows: Vec<Gsm8k> = read_lines(&folder.join(file))?;
         let question = |(index, row): (usize, Gsm8k)| {
             let (solution, answer) = row.answer.rsplit_once("####").unwrap_or(("", &row.answer));
             let answer = answer.trim().replace(',', "");
-            let solution = without_calculator(solution.trim());
+            let solution = with_calculator(solution.trim(), options.calculator.as_deref());
             Question {
                 id: index.to_string(),
                 demonstration: Some(format!("{solution}\nThe answer is \\boxed{{{answer}}}.")),
@@ -34,7 +35,7 @@ pub fn gsm8k(options: Map<String, Value>) -> Result<QuestionTask> {
         Ok(rows.into_iter().enumerate().map(question).collect())
     };
     let splits = vec![(Split::Train, rows("train.jsonl")?), (Split::Heldout, rows("test.jsonl")?)];
-    QuestionTask::new("gsm8k", "grade-school word problems (GSM8K)", read("gsm8k", options)?, splits)
+    QuestionTask::new("gsm8k", "grade-school word problems (GSM8K)", options.clone(), splits)
 }
 
 /// One- to three-step word problems, four files pooled. It has no split of its own: rows are parted by the hash of
@@ -63,6 +64,7 @@ pub fn mawps(options: Map<String, Value>) -> Result<QuestionTask> {
 /// Word problems varied to catch shortcuts. It has no split of its own: rows are parted by the hash of the body with
 /// numbers masked, so that all questions on one story are on one side.
 pub fn svamp(options: Map<String, Value>) -> Result<QuestionTask> {
+    let options: QuestionOptions = read("svamp", options)?;
     let folder = lyceum_hub::data::pull("svamp", &lyceum_hub::Silent)?;
     let rows: Vec<Svamp> = read_lines(&folder.join("test.jsonl"))?;
     let mut splits = vec![(Split::Train, Vec::new()), (Split::Heldout, Vec::new())];
@@ -70,19 +72,18 @@ pub fn svamp(options: Map<String, Value>) -> Result<QuestionTask> {
         let heldout = is_heldout(&masked(&row.body), HELDOUT_PERCENT);
         let answer = number(row.answer);
         let sum = row.equation.replace(".0", "");
+        let sum = match &options.calculator {
+            Some(tag) => format!("<{tag}>{}</{tag}>", sum.trim()),
+            None => format!("{} = {answer}\n", sum.trim()),
+        };
         splits[usize::from(heldout)].1.push(Question {
             id: row.id,
             asked: Asked::Question(format!("{} {}", row.body.trim(), row.question.trim())),
-            demonstration: Some(format!("{} = {answer}\nThe answer is \\boxed{{{answer}}}.", sum.trim())),
+            demonstration: Some(format!("{sum}The answer is \\boxed{{{answer}}}.")),
             answer,
         });
     }
-    QuestionTask::new(
-        "svamp",
-        "word problems varied to catch shortcuts (SVAMP)",
-        read("svamp", options)?,
-        splits,
-    )
+    QuestionTask::new("svamp", "word problems varied to catch shortcuts (SVAMP)", options, splits)
 }
 
 /// Competition problems with their solutions; held-out rows only.
@@ -174,13 +175,17 @@ fn number(value: f64) -> String {
     format!("{value}")
 }
 
-/// GSM8K's solutions without their calculator marks `<<48/2=24>>`.
-fn without_calculator(text: &str) -> String {
+/// GSM8K's solutions with their calculator marks `<<48/2=24>>` as calls of a tool, or without them.
+fn with_calculator(text: &str, tag: Option<&str>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("<<") {
         out.push_str(before);
-        rest = after.split_once(">>").map_or("", |(_, after)| after);
+        let (mark, after) = after.split_once(">>").unwrap_or(("", ""));
+        if let (Some(tag), Some((sum, _))) = (tag, mark.split_once('=')) {
+            out.push_str(&format!("<{tag}>{sum}</{tag}>"));
+        }
+        rest = after;
     }
     out + rest
 }
@@ -202,6 +207,8 @@ mod tests {
 
     #[test]
     fn calculator_marks_go() {
-        assert_eq!(without_calculator("48/2 = <<48/2=24>>24 clips"), "48/2 = 24 clips");
+        let clips = |tag| with_calculator("48/2 = <<48/2=24>>24 clips", tag);
+        assert_eq!(clips(None), "48/2 = 24 clips");
+        assert_eq!(clips(Some("c")), "48/2 = <c>48/2</c>24 clips");
     }
 }

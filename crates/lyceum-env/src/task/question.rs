@@ -23,6 +23,9 @@ pub struct QuestionOptions {
     pub extract: Vec<ExtractRule>,
     /// How answers are compared.
     pub rules: Rules,
+    /// For gsm8k and svamp: demonstrations write their sums as calls of a tool with this tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calculator: Option<String>,
 }
 
 impl Default for QuestionOptions {
@@ -32,6 +35,7 @@ impl Default for QuestionOptions {
                 .to_owned(),
             extract: vec![ExtractRule::Boxed, ExtractRule::Hashes, ExtractRule::AnswerIs],
             rules: Rules::default(),
+            calculator: None,
         }
     }
 }

@@ -38,7 +38,8 @@ fn whole_numbers(text: &str) -> String {
     let mut out = String::new();
     let mut at = 0;
     while at < chars.len() {
-        if !is_digit(at) && !(chars[at] == '.' && is_digit(at + 1)) {
+        let begins_number = is_digit(at) || (chars[at] == '.' && is_digit(at + 1));
+        if !begins_number {
             out.push(chars[at]);
             at += 1;
             continue;

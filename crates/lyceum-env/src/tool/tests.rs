@@ -5,7 +5,7 @@ use super::*;
 
 fn toolbox(spec: Value) -> Toolbox {
     let spec: ToolsSpec = serde_json::from_value(spec).unwrap();
-    Toolbox::open(&spec, vec![("k1".into(), "42".into())]).unwrap()
+    Toolbox::open(&spec, &[("k1".into(), "42".into())]).unwrap()
 }
 
 fn tagged() -> Toolbox {
@@ -65,7 +65,7 @@ fn a_tool_can_not_forge_a_call_or_flood_the_context() {
 fn bad_tables_are_refused_by_name() {
     let refusal = |spec: Value| {
         let spec: ToolsSpec = serde_json::from_value(spec).unwrap();
-        Toolbox::open(&spec, Vec::new()).err().unwrap().to_string()
+        Toolbox::open(&spec, &[]).err().unwrap().to_string()
     };
     assert!(refusal(json!({"use": [{"name": "calculater"}]})).contains("`calculator`"));
     assert!(refusal(json!({"use": []})).contains("at least one"));

@@ -149,7 +149,7 @@ fn train(
 
 /// The tools of a recipe, if it has any.
 pub(crate) fn toolbox(recipe: &Recipe, task: &dyn Task) -> Result<Option<Toolbox>> {
-    let open = |spec| Toolbox::open(spec, task.documents());
+    let open = |spec| Toolbox::open(spec, &task.documents());
     Ok(recipe.tools.as_ref().map(open).transpose()?)
 }
 
