@@ -41,7 +41,7 @@ const PARTS: &[Part] = &[
     // Every arm of a study, made small: the recipes of papers stay runnable.
     cargo(
         "claims",
-        &["run", "--release", "--features=composed", "--", "reproduce", "pure", "--quick", "--json"],
+        &["run", "--release", "--features=composed", "--", "reproduce", "--all", "--quick", "--json"],
     ),
     cargo("tests", &["test", "--release", "--workspace", "--features=composed", "--no-fail-fast"]),
     cargo(

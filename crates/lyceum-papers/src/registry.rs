@@ -72,14 +72,42 @@ pub const PAPERS: [Paper; 20] = [
             "Stop Summation: Min-Form Credit Assignment Is All Process Reward Model Needs for Reasoning",
         )
     },
-    planned("otc", "2504.14870", "OTC: Optimal Tool Calls via Reinforcement Learning"),
-    planned("rrl", "2504.14363", "Improving RL Exploration for LLM Reasoning through Retrospective Replay"),
-    planned(
-        "srpo",
-        "2504.14286",
-        "SRPO: A Cross-Domain Implementation of Large-Scale Reinforcement Learning on LLM",
-    ),
-    planned("dar", "2504.14177", "Direct Advantage Regression: Aligning LLMs with Online AI Reward"),
+    Paper {
+        status: Status::Works,
+        card: Some("papers/otc/README.md"),
+        files: embedded!(
+            "otc",
+            "study.toml",
+            "tools.toml",
+            "policy.toml",
+            "rl.toml",
+            "smollm2-sft.toml",
+            "smollm2.toml"
+        ),
+        ..planned("otc", "2504.14870", "OTC: Optimal Tool Calls via Reinforcement Learning")
+    },
+    Paper {
+        status: Status::Works,
+        card: Some("papers/rrl/README.md"),
+        files: embedded!("rrl", "study.toml", "skill.toml", "policy.toml", "rl.toml", "grpo.toml"),
+        ..planned("rrl", "2504.14363", "Improving RL Exploration for LLM Reasoning through Retrospective Replay")
+    },
+    Paper {
+        status: Status::Works,
+        card: Some("papers/srpo/README.md"),
+        files: embedded!("srpo", "study.toml", "skill.toml", "policy.toml", "rl.toml"),
+        ..planned(
+            "srpo",
+            "2504.14286",
+            "SRPO: A Cross-Domain Implementation of Large-Scale Reinforcement Learning on LLM",
+        )
+    },
+    Paper {
+        status: Status::Works,
+        card: Some("papers/dar/README.md"),
+        files: embedded!("dar", "study.toml", "sft.toml", "rl.toml"),
+        ..planned("dar", "2504.14177", "Direct Advantage Regression: Aligning LLMs with Online AI Reward")
+    },
     planned(
         "hf4rec",
         "2504.14147",

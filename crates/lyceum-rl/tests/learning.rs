@@ -58,6 +58,27 @@ fn run(recipe: &Recipe) -> (Outcome, PathBuf) {
     (training.run(None).unwrap(), root)
 }
 
+#[test]
+fn preferences_are_learnt() {
+    for (name, loss, bar) in [
+        ("bradley-terry", json!({"kind": "bradley-terry"}), 0.7),
+        ("dpo", json!({"kind": "dpo", "beta": 0.5}), 0.65),
+        ("cpo", json!({"kind": "cpo", "beta": 0.5}), 0.65),
+    ] {
+        let optimizer = json!({"learning_rate": 1e-3, "warmup": 5});
+        let mut recipe = recipe(
+            &format!("preferences-{name}"), "tiny-0.3m", "pairs",
+            &json!({"steps": 80, "batch": 24, "loss": loss}), &optimizer,
+        );
+        recipe.task = serde_json::from_value(json!({"name": "compose"})).unwrap();
+        recipe.eval.limit = 150;
+        let (outcome, _) = run(&recipe);
+        assert_eq!(outcome.measure, "pair-accuracy");
+        let (_, accuracy) = outcome.evals.last().unwrap();
+        assert!(accuracy.low > 0.5 && accuracy.mean > bar, "{name}: {accuracy}");
+    }
+}
+
 fn imitation(name: &str, steps: u64) -> Recipe {
     let optimizer = json!({"learning_rate": 3e-3, "warmup": 10, "decay": "cosine"});
     recipe(name, "tiny-0.3m", "sft", &json!({"steps": steps, "batch": 32}), &optimizer)

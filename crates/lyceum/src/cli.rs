@@ -265,6 +265,9 @@ pub struct EvalArgs {
     /// Answers per problem; more than one samples at temperature 1 unless told otherwise.
     #[arg(long, default_value_t = 1)]
     pub samples: usize,
+    /// A recipe whose table `[tools]` says what the model may call.
+    #[arg(long, value_name = "RECIPE")]
+    pub tools: Option<PathBuf>,
     /// Most problems.
     #[arg(long)]
     pub limit: Option<usize>,
@@ -360,7 +363,11 @@ pub enum DataCommand {
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
     /// A paper that `lyceum papers` lists, or a folder with a study.toml of your own.
-    pub study: String,
+    #[arg(required_unless_present = "all")]
+    pub study: Option<String>,
+    /// Every paper that has a study, one after the other.
+    #[arg(long, conflicts_with_all = ["study", "out"])]
+    pub all: bool,
     /// Small runs that check the machinery in minutes and decide nothing.
     #[arg(long)]
     pub quick: bool,

@@ -7,8 +7,9 @@ use anyhow::{Context, Result, bail};
 use lyceum_engine::Event;
 use lyceum_env::exam::{Exam, estimate, examine};
 use lyceum_env::reward::ProcessSpec;
-use lyceum_env::rollout::{Plan, Player};
+use lyceum_env::rollout::{CALLS, Plan, Player};
 use lyceum_env::task::{self, TaskSpec};
+use lyceum_env::tool::Toolbox;
 use lyceum_env::{Problem, Split};
 use lyceum_run::Progress;
 use lyceum_stats::{Bootstrap, Estimate, Purpose, mcnemar_exact};
@@ -96,11 +97,12 @@ pub fn run(session: &Session, arguments: &EvalArgs) -> Result<()> {
         step_separator: arguments.best_of.as_ref().map(|_| arguments.step_separator.clone()),
         purpose: Purpose::Evaluation,
     };
+    let tools = tools(arguments.tools.as_deref(), task.as_ref())?;
     let player = Player {
         generator: model.generator(arguments.batch),
         codec: &model.codec,
         model: &model.identity.name,
-        tools: None,
+        tools: tools.as_ref().map(|toolbox| toolbox as &dyn lyceum_env::rollout::Desk),
     };
     let total = (problems.len() * plan.samples) as u64;
     let progress = Progress::new("eval", total, 0, session.json);
@@ -124,6 +126,14 @@ pub fn run(session: &Session, arguments: &EvalArgs) -> Result<()> {
     }
     print(&report);
     Ok(())
+}
+
+/// The tools that a recipe's table `[tools]` gives.
+fn tools(recipe: Option<&Path>, task: &dyn task::Task) -> Result<Option<Toolbox>> {
+    let Some(path) = recipe else { return Ok(None) };
+    let recipe = lyceum_run::Recipe::<lyceum_rl::Recipe>::load(path, &[])?.value;
+    let spec = recipe.tools.with_context(|| format!("{} has no table [tools]", path.display()))?;
+    Ok(Some(Toolbox::open(&spec, &task.documents())?))
 }
 
 fn report(task: TaskSpec, plan: &Plan, identity: &lyceum_engine::Identity, exam: &Exam) -> Report {
@@ -251,7 +261,14 @@ fn diff(session: &Session, a: &Path, b: &Path) -> Result<()> {
         );
     }
     let mut rows = Vec::new();
-    for name in first.components.keys().filter(|name| second.components.contains_key(*name)) {
+    // Means that no item has, such as those of a kind of problems, are not paired.
+    let paired = |name: &&String| {
+        let scored = |report: &Report| {
+            report.items.iter().any(|item| item.scores.iter().any(|scores| scores.contains_key(*name)))
+        };
+        scored(&first) && scored(&second)
+    };
+    for name in first.components.keys().filter(paired) {
         let of = |report: &Report| -> BTreeMap<String, f64> {
             report.items.iter().map(|item| (item.id.clone(), mean_score(item, name))).collect()
         };
@@ -270,6 +287,7 @@ fn diff(session: &Session, a: &Path, b: &Path) -> Result<()> {
             p,
         ));
     }
+    let behaviour = behaviour(&first, &second);
     if session.json {
         let rows: Vec<_> = rows
             .iter()
@@ -277,7 +295,10 @@ fn diff(session: &Session, a: &Path, b: &Path) -> Result<()> {
                 serde_json::json!({"component": name, "a": a, "b": b, "b_minus_a": difference, "mcnemar_p": p})
             })
             .collect();
-        return session.print_json(&rows);
+        return match behaviour {
+            Some(rates) => session.print_json(&serde_json::json!({"components": rows, "behaviour": rates})),
+            None => session.print_json(&rows),
+        };
     }
     out!("a: {} ({})\nb: {} ({})", first.model, a.display(), second.model, b.display());
     for (name, a, b, difference, p) in rows {
@@ -287,7 +308,33 @@ fn diff(session: &Session, a: &Path, b: &Path) -> Result<()> {
             out!("  McNemar's exact test: p = {p:.4}");
         }
     }
+    for (name, estimate) in behaviour.iter().flatten() {
+        out!("{name:<15} {estimate}  (of all problems)");
+    }
     Ok(())
+}
+
+/// How b behaves where a is the baseline (OTC, arXiv 2504.14870): the shares of problems that both solve, b with fewer calls
+/// or with more; that only b or only a solves; and that only b solves, with fewer calls. `None` where no calls were counted.
+fn behaviour(a: &Report, b: &Report) -> Option<BTreeMap<&'static str, Estimate>> {
+    let of = |report: &Report| -> Option<BTreeMap<String, (bool, f64)>> {
+        report.components.get(CALLS)?;
+        let one = |item: &Item| (item.id.clone(), (mean_score(item, CORRECT) >= 0.5, mean_score(item, CALLS)));
+        Some(report.items.iter().map(one).collect())
+    };
+    let (before, after) = (of(a)?, of(b)?);
+    let pairs: Vec<[(bool, f64); 2]> =
+        after.iter().filter_map(|(id, &after)| Some([*before.get(id)?, after])).collect();
+    let rate = |holds: &dyn Fn(&[(bool, f64); 2]) -> bool| {
+        lyceum_stats::proportion(pairs.iter().filter(|pair| holds(pair)).count(), pairs.len())
+    };
+    Some(BTreeMap::from([
+        ("fewer calls", rate(&|[a, b]| a.0 && b.0 && b.1 < a.1)),
+        ("more calls", rate(&|[a, b]| a.0 && b.0 && b.1 > a.1)),
+        ("only b right", rate(&|[a, b]| !a.0 && b.0)),
+        ("only a right", rate(&|[a, b]| a.0 && !b.0)),
+        ("better and less", rate(&|[a, b]| !a.0 && b.0 && b.1 < a.1)),
+    ]))
 }
 
 fn mean_score(item: &Item, name: &str) -> f64 {

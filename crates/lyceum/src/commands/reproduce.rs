@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use lyceum_papers::{Options, Plan, Program, Progress, Study, paper, run_plan, text, write_results};
+use lyceum_papers::{Options, PAPERS, Plan, Program, Progress, Study, Summary, paper, run_plan, text, write_results};
 use lyceum_rl::recipe::Recipe;
 use lyceum_run::Interrupt;
 
@@ -14,10 +14,34 @@ use crate::session::Session;
 /// Where the raw runs of studies are.
 const WORK: &str = "runs/papers";
 
-/// Runs a study and judges its claims.
+/// Runs studies and judges their claims.
 pub fn run(session: &Session, arguments: &ReproduceArgs) -> Result<()> {
     let interrupt = Interrupt::listen()?;
-    let (study, usual) = find(&arguments.study)?;
+    let all = PAPERS.iter().filter(|paper| arguments.all && !paper.files.is_empty()).map(|paper| paper.name);
+    let mut summaries = Vec::new();
+    for name in arguments.study.as_deref().into_iter().chain(all) {
+        summaries.push(reproduce(session, arguments, name, &interrupt)?);
+        if interrupt.requested() {
+            break;
+        }
+    }
+    if session.json {
+        return match summaries.as_slice() {
+            [summary] if !arguments.all => session.print_json(summary),
+            several => session.print_json(&several),
+        };
+    }
+    Ok(())
+}
+
+/// Runs one study.
+fn reproduce(
+    session: &Session,
+    arguments: &ReproduceArgs,
+    name: &str,
+    interrupt: &Interrupt,
+) -> Result<Summary> {
+    let (study, usual) = find(name)?;
     let work = Path::new(WORK).join(&study.name);
     let results = match &arguments.out {
         Some(folder) => folder.clone(),
@@ -47,18 +71,17 @@ pub fn run(session: &Session, arguments: &ReproduceArgs) -> Result<()> {
             eprintln!("{line}");
         }
     };
-    let progress = Progress { jobs, threads: session.threads(), interrupt: &interrupt, say: &say };
+    let progress = Progress { jobs, threads: session.threads(), interrupt, say: &say };
     let finished = run_plan(&plan, &program, &results, &progress)?;
     let summary = write_results(&plan, &results)?;
-    if session.json {
-        return session.print_json(&summary);
+    if !session.json {
+        out!("{}", text(&summary));
+        out!("results: {}", results.display());
+        if !finished {
+            out!("stopped; the same command goes on where this one was");
+        }
     }
-    out!("{}", text(&summary));
-    out!("results: {}", results.display());
-    if !finished {
-        out!("stopped; the same command goes on where this one was");
-    }
-    Ok(())
+    Ok(summary)
 }
 
 /// The study of a name, and where its results go: a folder's own, the repository's if we are in it, or the built-in one.
