@@ -90,7 +90,11 @@ pub const PAPERS: [Paper; 20] = [
         status: Status::Works,
         card: Some("papers/rrl/README.md"),
         files: embedded!("rrl", "study.toml", "skill.toml", "policy.toml", "rl.toml", "grpo.toml"),
-        ..planned("rrl", "2504.14363", "Improving RL Exploration for LLM Reasoning through Retrospective Replay")
+        ..planned(
+            "rrl",
+            "2504.14363",
+            "Improving RL Exploration for LLM Reasoning through Retrospective Replay",
+        )
     },
     Paper {
         status: Status::Works,

@@ -15,6 +15,7 @@ use lyceum_stats::{Draw, Estimate, Purpose};
 use rand::Rng;
 
 use crate::learner::Learner;
+use crate::pairs::logistic;
 use crate::recipe::{LabelsSpec, Recipe};
 use crate::round::problems;
 use crate::{Error, Result};
@@ -98,9 +99,7 @@ pub fn round(
 #[must_use]
 pub fn cross_entropy(logit: f32, right: bool) -> (f32, f32) {
     let signed = if right { logit } else { -logit };
-    // log(1 + exp(-x)) without overflow on either side.
-    let loss = (-signed).max(0.0) + (-signed.abs()).exp().ln_1p();
-    let slope = -1.0 / (1.0 + signed.exp());
+    let (loss, slope) = logistic(signed);
     (loss, if right { slope } else { -slope })
 }
 

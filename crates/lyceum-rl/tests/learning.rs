@@ -67,8 +67,11 @@ fn preferences_are_learnt() {
     ] {
         let optimizer = json!({"learning_rate": 1e-3, "warmup": 5});
         let mut recipe = recipe(
-            &format!("preferences-{name}"), "tiny-0.3m", "pairs",
-            &json!({"steps": 80, "batch": 24, "loss": loss}), &optimizer,
+            &format!("preferences-{name}"),
+            "tiny-0.3m",
+            "pairs",
+            &json!({"steps": 80, "batch": 24, "loss": loss}),
+            &optimizer,
         );
         recipe.task = serde_json::from_value(json!({"name": "compose"})).unwrap();
         recipe.eval.limit = 150;

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use lyceum_env::reward::Rewards;
-use lyceum_env::task;
+use lyceum_env::rollout::{Plan, Player, Start, rollout};
 use lyceum_env::tool::Toolbox;
+use lyceum_env::{Split, task};
 use lyceum_hub::Silent;
 use lyceum_kernels::Pool;
 use lyceum_rl::experience::Sequence;
@@ -124,6 +125,41 @@ fn a_sample_does_not_know_its_batch_over_turns_either() {
         let timeless = |trace: &Trace| Trace { total: None, ..trace.clone() };
         timeless(a).same_content(&timeless(b))
     }));
+}
+
+#[test]
+fn a_state_that_is_begun_from_is_context_and_no_choice() {
+    let recipe = recipe(caller(), &search(), "policy", &json!({"updates": 1}));
+    let task = task::open(&recipe.task).unwrap();
+    let learner = Learner::load(&recipe, &Arc::new(Pool::new(1)), &Silent).unwrap();
+    let codec = &learner.model.codec;
+    let problem = task.problem(Split::Train, 3, 0).unwrap();
+    let prefix = codec.tokenizer().encode(&format!("{}\n", task.gold(&problem))).unwrap();
+    let prompt = codec.prompt(&problem.conversation()).unwrap().len();
+    let plan = Plan {
+        split: Split::Train,
+        seed: 3,
+        step: 1,
+        samples: 3,
+        sampling: lyceum_engine::Sampling::default(),
+        max_new_tokens: 10,
+        stop: Vec::new(),
+        step_separator: None,
+        purpose: lyceum_stats::Purpose::Tokens,
+    };
+    let player = Player { generator: learner.generator(4), codec, model: "m", tools: None };
+    let starts = [Start { problem: problem.clone(), prefix: prefix.clone() }, Start::from(problem)];
+    let groups = rollout(&player, task.as_ref(), &starts, &plan, &mut |_| {}).unwrap();
+    for trace in &groups[0] {
+        let record = trace.policy_tokens().unwrap();
+        assert_eq!(trace.prefix, prefix.len() as u64);
+        assert_eq!(record.ids[prompt..prompt + prefix.len()], prefix);
+        let trained = Sequence::of_record(record).trained;
+        assert!(trained.iter().all(|&at| at as usize >= prompt + prefix.len()));
+        // The verifier reads the whole answer, whose first line is right whatever follows.
+        assert_eq!(trace.rewards["correct"].value(), Some(1.0));
+    }
+    assert!(groups[1].iter().all(|trace| trace.prefix == 0));
 }
 
 #[test]

@@ -319,7 +319,8 @@ fn diff(session: &Session, a: &Path, b: &Path) -> Result<()> {
 fn behaviour(a: &Report, b: &Report) -> Option<BTreeMap<&'static str, Estimate>> {
     let of = |report: &Report| -> Option<BTreeMap<String, (bool, f64)>> {
         report.components.get(CALLS)?;
-        let one = |item: &Item| (item.id.clone(), (mean_score(item, CORRECT) >= 0.5, mean_score(item, CALLS)));
+        let one =
+            |item: &Item| (item.id.clone(), (mean_score(item, CORRECT) >= 0.5, mean_score(item, CALLS)));
         Some(report.items.iter().map(one).collect())
     };
     let (before, after) = (of(a)?, of(b)?);

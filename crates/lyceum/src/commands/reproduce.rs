@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use lyceum_papers::{Options, PAPERS, Plan, Program, Progress, Study, Summary, paper, run_plan, text, write_results};
+use lyceum_papers::{
+    Options, PAPERS, Plan, Program, Progress, Study, Summary, paper, run_plan, text, write_results,
+};
 use lyceum_rl::recipe::Recipe;
 use lyceum_run::Interrupt;
 
