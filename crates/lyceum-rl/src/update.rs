@@ -296,3 +296,30 @@ fn slice(stats: &TokenStats, from: usize, to: usize) -> TokenStats {
 fn temperature(spec: &PolicySpec) -> f32 {
     spec.sampling.temperature
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_cut_off_stays_in_the_mean_and_gets_no_advantage() {
+        let sample = |total: f32, cut| Scored {
+            sequence: Sequence::default(),
+            rewards: vec![0.0, total],
+            ends: Vec::new(),
+            cut,
+        };
+        let groups = [vec![sample(1.0, false), sample(0.0, true), sample(0.0, false)]];
+        let rewards: Vec<SampleRewards<'_>> = groups[0]
+            .iter()
+            .map(|s| SampleRewards { rewards: &s.rewards, ends: &[], values: &[], log_ratio: 0.0 })
+            .collect();
+        let spec = crate::advantage::AdvantageSpec::Grpo { scale: crate::advantage::Scale::None };
+        let mut advantages = spec.estimate(&[rewards], 9);
+        silence(&groups, &mut advantages);
+        let of = |sample: usize| advantages[0][sample].advantages.clone();
+        let third = 1.0 / 3.0;
+        assert_eq!(of(1), [0.0, 0.0]);
+        assert!((of(0)[0] - 2.0 * third).abs() < 1e-6 && (of(2)[1] + third).abs() < 1e-6);
+    }
+}

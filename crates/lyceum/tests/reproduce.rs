@@ -160,7 +160,7 @@ fn what_is_no_study_is_refused_before_anything_runs() {
     let desk = Desk::new();
     let said = desk.refused(1, &["reproduce", "alignrga"]);
     assert!(said.contains("did you mean `alignrag`"), "{said}");
-    let said = desk.refused(1, &["reproduce", "otc"]);
+    let said = desk.refused(1, &["reproduce", "infigui-r1"]);
     assert!(said.contains("no study yet"), "{said}");
     let said = desk.refused(1, &["reproduce", "./absent"]);
     assert!(said.contains("no study.toml in ./absent"), "{said}");
