@@ -326,15 +326,15 @@ fn behaviour(a: &Report, b: &Report) -> Option<BTreeMap<&'static str, Estimate>>
     let (before, after) = (of(a)?, of(b)?);
     let pairs: Vec<[(bool, f64); 2]> =
         after.iter().filter_map(|(id, &after)| Some([*before.get(id)?, after])).collect();
-    let rate = |holds: &dyn Fn(&[(bool, f64); 2]) -> bool| {
-        lyceum_stats::proportion(pairs.iter().filter(|pair| holds(pair)).count(), pairs.len())
+    let rate = |holds: fn([(bool, f64); 2]) -> bool| {
+        lyceum_stats::proportion(pairs.iter().filter(|pair| holds(**pair)).count(), pairs.len())
     };
     Some(BTreeMap::from([
-        ("fewer calls", rate(&|[a, b]| a.0 && b.0 && b.1 < a.1)),
-        ("more calls", rate(&|[a, b]| a.0 && b.0 && b.1 > a.1)),
-        ("only b right", rate(&|[a, b]| !a.0 && b.0)),
-        ("only a right", rate(&|[a, b]| a.0 && !b.0)),
-        ("better and less", rate(&|[a, b]| !a.0 && b.0 && b.1 < a.1)),
+        ("fewer calls", rate(|[a, b]| a.0 && b.0 && b.1 < a.1)),
+        ("more calls", rate(|[a, b]| a.0 && b.0 && b.1 > a.1)),
+        ("only b right", rate(|[a, b]| !a.0 && b.0)),
+        ("only a right", rate(|[a, b]| a.0 && !b.0)),
+        ("better and less", rate(|[a, b]| !a.0 && b.0 && b.1 < a.1)),
     ]))
 }
 
