@@ -71,7 +71,7 @@ impl Desk for Toolbox {
     }
 
     fn replies(&self, _turn: usize, calls: &[Called]) -> Result<Vec<Reply>> {
-        Ok(calls.iter().map(|called| self.answer(called)).collect())
+        Ok(self.answers(calls))
     }
 }
 

@@ -73,6 +73,9 @@ pub struct Toolbox {
     grammar: TagGrammar,
 }
 
+/// Failures in a row after which a turn's other calls are given up.
+const HOPELESS: usize = 3;
+
 /// The tag of calls in JSON.
 const JSON_TAG: &str = "tool_call";
 
@@ -191,6 +194,25 @@ impl Toolbox {
         }
     }
 
+    /// Has the calls of a turn answered, in their order. A tool that broke for several in a row is not asked again in this
+    /// turn: what hangs once for each of a round's samples would hang for hours.
+    #[must_use]
+    pub fn answers(&self, calls: &[Called]) -> Vec<Reply> {
+        let mut broke = vec![0; self.tools.len()];
+        let mut answer = |called: &Called| {
+            let own = called.tool.as_ref().ok().copied();
+            if own.is_some_and(|tool| broke[tool] >= HOPELESS) {
+                return Reply::Failed(format!("not asked: the tool broke {HOPELESS} times in a row"));
+            }
+            let reply = self.answer(called);
+            if let Some(tool) = own {
+                broke[tool] = if matches!(reply, Reply::Failed(_)) { broke[tool] + 1 } else { 0 };
+            }
+            reply
+        };
+        calls.iter().map(&mut answer).collect()
+    }
+
     /// Has a call answered.
     #[must_use]
     pub fn answer(&self, called: &Called) -> Reply {
@@ -209,13 +231,14 @@ impl Toolbox {
             Reply::Failed(_) => "the tool failed",
         };
         let mut text = text.to_owned();
-        // Taking one out may bring another together.
-        while let Some(at) = self.first_tag(&text) {
-            text.replace_range(at, "");
-        }
+        // Before anything is looked for in it: a tool may say a megabyte of tags.
         if let Some((cut, _)) = text.char_indices().nth(self.spec.longest) {
             text.truncate(cut);
             text.push('…');
+        }
+        // Taking one out may bring another together.
+        while let Some(at) = self.first_tag(&text) {
+            text.replace_range(at, "");
         }
         self.spec.observation.replace("{result}", &text)
     }

@@ -63,7 +63,9 @@ fn with_tools(codec: &Codec, toolbox: &Toolbox, problem: &Problem, answer: &str)
         let end = at + stop.len();
         learn(&mut ids, &encode(&rest[..end])?);
         if let Some(called) = toolbox.call(&rest[..at], stop) {
-            ids.extend(encode(&toolbox.observation(&toolbox.answer(&called)))?);
+            let observation = toolbox.observation(&toolbox.answer(&called));
+            let heard = codec.tokenizer().encode_foreign(&observation);
+            ids.extend(heard.map_err(lyceum_engine::Error::Text)?);
         }
         rest = &rest[end..];
         calls += 1;

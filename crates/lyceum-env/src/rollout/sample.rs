@@ -128,7 +128,7 @@ impl<'s> Sample<'s> {
         reply: Reply,
     ) -> Result<()> {
         let text = toolbox.observation(&reply);
-        let ids = player.codec.tokenizer().encode(&text).map_err(lyceum_engine::Error::Text)?;
+        let ids = player.codec.tokenizer().encode_foreign(&text).map_err(lyceum_engine::Error::Text)?;
         self.tokens.push_given(Source::Tool, &ids);
         if let Reply::Failed(cause) = reply {
             self.faults.push((Boundary::Tool, cause));
