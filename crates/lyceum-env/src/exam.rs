@@ -97,6 +97,23 @@ mod tests {
     use lyceum_stats::Method;
 
     #[test]
+    fn right_answers_a_call_over_all_problems() {
+        let trace = |right: f64, calls: f64| {
+            let mut trace = Trace::new("t", "facts", lyceum_trace::Problem::default());
+            trace.rewards.insert("correct".into(), right.into());
+            trace.rewards.insert(CALLS.into(), calls.into());
+            vec![trace]
+        };
+        let groups = [trace(1.0, 0.0), trace(1.0, 1.0), trace(0.0, 3.0)];
+        let found = components(&groups.each_ref().map(Vec::as_slice));
+        // Two right answers for four calls: not the mean of ratios, of which one has nothing to divide by.
+        assert!((found[PRODUCTIVITY].mean - 0.5).abs() < 1e-12);
+        assert!((found[CALLS].mean - 4.0 / 3.0).abs() < 1e-12);
+        let idle = [trace(1.0, 0.0)];
+        assert!(!components(&idle.each_ref().map(Vec::as_slice)).contains_key(PRODUCTIVITY));
+    }
+
+    #[test]
     fn the_method_fits_the_values() {
         let yes_no = estimate(&[vec![1.0], vec![0.0], vec![f64::NAN]]);
         assert_eq!((yes_no.method, yes_no.n, yes_no.unscored), (Method::Wilson, 2, 1));

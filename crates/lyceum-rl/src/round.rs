@@ -147,12 +147,9 @@ impl Desk for JournalledDesk<'_, '_> {
     fn replies(&self, turn: usize, calls: &[Called]) -> lyceum_env::Result<Vec<Reply>> {
         match self.journal.borrow_mut().as_mut().filter(|_| self.toolbox.asks_outside()) {
             Some(journal) => {
-                let ask = || self.toolbox.replies(turn, calls).map_err(|error| error.to_string());
-                let kept: std::result::Result<_, lyceum_run::Error> =
-                    journal.once(self.step, &format!("tools.{turn}"), || Ok(ask()));
-                let answered: std::result::Result<Vec<Reply>, String> =
-                    kept.map_err(|error| lyceum_env::Error::Journal(error.into()))?;
-                answered.map_err(|error| lyceum_env::Error::Journal(error.into()))
+                let ask = || Ok(self.toolbox.answers(calls));
+                let kept = journal.once::<_, lyceum_run::Error>(self.step, &format!("tools.{turn}"), ask);
+                kept.map_err(|error| lyceum_env::Error::Journal(error.into()))
             }
             None => self.toolbox.replies(turn, calls),
         }
@@ -300,12 +297,11 @@ fn score(
     journal: Option<&mut Journal>,
     step: u64,
 ) -> Result<()> {
-    let all: Vec<Trace> = groups.iter().flatten().cloned().collect();
     let answers: Vec<Answers> = match journal {
         Some(journal) if rewards.asks_outside() => {
-            journal.once(step, "reward.command", || Ok::<_, lyceum_run::Error>(rewards.ask(&all)))?
+            journal.once(step, "reward.command", || Ok::<_, lyceum_run::Error>(rewards.ask(groups)))?
         }
-        _ => rewards.ask(&all),
+        _ => rewards.ask(groups),
     };
     rewards.apply(groups, &answers);
     Ok(())

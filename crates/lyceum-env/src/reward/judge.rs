@@ -84,6 +84,8 @@ pub(super) struct Endpoint {
 const LONGEST_REPLY: u64 = 1 << 20;
 /// Attempts at a question.
 const ATTEMPTS: u32 = 3;
+/// Questions in a row without a grade after which the rest of a round is not asked: a dead endpoint costs minutes, not hours.
+const HOPELESS: usize = 3;
 
 impl Endpoint {
     pub(super) fn new(spec: &JudgeSpec, address: &str) -> Self {
@@ -102,8 +104,22 @@ impl Endpoint {
         }
     }
 
+    /// The grades of a round's answers, in their order.
+    pub(super) fn ask_all(&self, questions: &[Question]) -> Vec<Score> {
+        let mut failed = 0;
+        let mut ask = |question: &Question| {
+            if failed >= HOPELESS {
+                return Score::Failed(format!("not asked: the judge failed on {HOPELESS} answers in a row"));
+            }
+            let score = self.ask(question);
+            failed = if score.value().is_none() { failed + 1 } else { 0 };
+            score
+        };
+        questions.iter().map(&mut ask).collect()
+    }
+
     /// The expected grade of an answer, between 0 and 1, or why there is none.
-    pub(super) fn ask(&self, question: &Question) -> Score {
+    fn ask(&self, question: &Question) -> Score {
         let asked = format!("Question:\n{}\n\nAnswer:\n{}", question.prompt, question.completion);
         let body = json!({
             "model": self.spec.name, "max_tokens": 1, "temperature": 0, "logprobs": true, "top_logprobs": 20,
@@ -216,5 +232,22 @@ mod tests {
         assert_eq!(ask(vec!["stall", GOOD]), Score::Value(1.0));
         let Score::Failed(cause) = ask(vec![GARBAGE, GARBAGE, BROKEN]) else { panic!() };
         assert!(cause.contains("failed 3 times") && cause.contains("500"), "{cause}");
+    }
+
+    #[test]
+    fn a_dead_judge_is_given_up_for_the_round() {
+        let spec = JudgeSpec { deadline: 0.2, ..JudgeSpec::default() };
+        // Nobody listens on a port that was just given back.
+        let address =
+            format!("http://{}/v1", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+        let question = |id: usize| Question {
+            id: id.to_string(),
+            prompt: "1+1?".into(),
+            completion: "2".into(),
+            answer: None,
+        };
+        let scores = Endpoint::new(&spec, &address).ask_all(&(0..6).map(question).collect::<Vec<_>>());
+        let given_up = |score: &Score| matches!(score, Score::Failed(cause) if cause.contains("not asked"));
+        assert_eq!(scores.iter().map(given_up).collect::<Vec<_>>(), [false, false, false, true, true, true]);
     }
 }

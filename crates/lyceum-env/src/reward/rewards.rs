@@ -81,19 +81,21 @@ impl Rewards {
 
     /// What command and endpoint say of each trace; nothing if there is neither. To be journalled, then
     /// [`apply`](Self::apply)-ed.
-    pub fn ask(&mut self, traces: &[Trace]) -> Vec<Answers> {
-        let mut answers = self.ask_command(traces);
+    pub fn ask(&mut self, groups: &[Vec<Trace>]) -> Vec<Answers> {
+        let mut answers = self.ask_command(groups);
         if let Some(endpoint) = &self.endpoint {
-            for (answer, trace) in answers.iter_mut().zip(traces) {
-                answer.insert(JUDGE.to_owned(), endpoint.ask(&question(trace)));
+            let questions: Vec<Question> = groups.iter().flatten().map(question).collect();
+            for (answer, score) in answers.iter_mut().zip(endpoint.ask_all(&questions)) {
+                answer.insert(JUDGE.to_owned(), score);
             }
         }
         answers
     }
 
-    fn ask_command(&mut self, traces: &[Trace]) -> Vec<Answers> {
-        let Some(command) = &mut self.command else { return vec![Answers::new(); traces.len()] };
-        let questions: Vec<Question> = traces.iter().map(question).collect();
+    fn ask_command(&mut self, groups: &[Vec<Trace>]) -> Vec<Answers> {
+        let traces = groups.iter().flatten();
+        let Some(command) = &mut self.command else { return vec![Answers::new(); traces.count()] };
+        let questions: Vec<Question> = traces.map(question).collect();
         let answers = command.ask(&questions);
         let weighted = self.spec.effective_weights();
         let named = |answer: Result<BTreeMap<String, f64>, Failure>| match answer {
@@ -137,8 +139,7 @@ impl Rewards {
 
     /// Asks and applies.
     pub fn score(&mut self, groups: &mut [Vec<Trace>]) {
-        let traces: Vec<Trace> = groups.iter().flatten().cloned().collect();
-        let answers = self.ask(&traces);
+        let answers = self.ask(groups);
         self.apply(groups, &answers);
     }
 }
