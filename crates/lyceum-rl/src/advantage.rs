@@ -340,14 +340,19 @@ impl AdvantageSpec {
         matches!(self, Self::Dpo { .. }) || matches!(self, Self::Dar { alpha, .. } if *alpha > 0.0)
     }
 
-    /// The largest weight that there may be, where advantages are weights of a likelihood.
+    /// Whether advantages are factors of a likelihood, which is what the objective must then be.
+    #[must_use]
+    pub const fn regresses(&self) -> bool {
+        self.weight_clip().is_some() || matches!(self, Self::Dpo { .. })
+    }
+
+    /// The largest weight that there may be, where advantages are weights: none is negative.
     #[must_use]
     pub const fn weight_clip(&self) -> Option<f32> {
         match self {
             Self::Dar { clip, .. } => Some(*clip),
             Self::Best | Self::AboveMean => Some(1.0),
-            Self::Dpo { .. } => Some(f32::INFINITY),
-            Self::Grpo { .. } | Self::Rloo { .. } | Self::Gae { .. } => None,
+            Self::Grpo { .. } | Self::Rloo { .. } | Self::Gae { .. } | Self::Dpo { .. } => None,
         }
     }
 

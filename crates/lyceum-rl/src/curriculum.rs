@@ -26,6 +26,9 @@ pub struct CurriculumSpec {
     pub readmit: f64,
 }
 
+/// The largest set of problems: its order is kept in memory.
+const MOST_PROBLEMS: u64 = 10_000_000;
+
 /// A stretch of a run with problems of some kinds only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -85,8 +88,8 @@ impl CurriculumSpec {
     /// [`Error::Config`] naming the key.
     pub fn validate(&self) -> Result<()> {
         let refuse = |message: &str| Err(Error::Config(message.into()));
-        if self.problems == Some(0) {
-            return refuse("policy.curriculum.problems must be at least 1");
+        if self.problems.is_some_and(|problems| !(1..=MOST_PROBLEMS).contains(&problems)) {
+            return refuse("policy.curriculum.problems must be between 1 and 10000000");
         }
         if !(0.0..=1.0).contains(&self.readmit) {
             return refuse("policy.curriculum.readmit must be a share between 0 and 1");

@@ -153,8 +153,8 @@ pub(crate) fn toolbox(recipe: &Recipe, task: &dyn Task) -> Result<Option<Toolbox
     Ok(recipe.tools.as_ref().map(open).transpose()?)
 }
 
-/// The rounds of groups that the recipe names, if any: neighbours of one step are a round, traces of one problem in it a
-/// group.
+/// The rounds of groups that the recipe names, if any: neighbours of one step are a round, traces in it that begin at one
+/// problem, or at one state of it, a group.
 pub(crate) fn recorded(recipe: &Recipe) -> Result<Option<Vec<Vec<Vec<Trace>>>>> {
     let Some(path) = recipe.policy.as_ref().and_then(|policy| policy.from_traces.as_deref()) else {
         return Ok(None);
@@ -168,7 +168,10 @@ pub(crate) fn recorded(recipe: &Recipe) -> Result<Option<Vec<Vec<Vec<Trace>>>>> 
             rounds.push(Vec::new());
         }
         let Some(round) = rounds.last_mut() else { continue };
-        match round.iter_mut().find(|group| group[0].problem.id == trace.problem.id) {
+        let begins_alike = |group: &&mut Vec<Trace>| {
+            (&group[0].problem.id, group[0].prefix) == (&trace.problem.id, trace.prefix)
+        };
+        match round.iter_mut().find(begins_alike) {
             Some(group) => group.push(trace),
             None => round.push(vec![trace]),
         }
