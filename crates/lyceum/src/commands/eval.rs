@@ -355,6 +355,47 @@ mod tests {
     use super::*;
 
     #[test]
+    fn behaviour_by_a_worked_example() {
+        let report = |answers: &[(f64, f64)]| {
+            let item = |(id, &(right, calls)): (usize, &(f64, f64))| Item {
+                id: id.to_string(),
+                answer: None,
+                completions: Vec::new(),
+                scores: vec![BTreeMap::from([(CORRECT.into(), Some(right)), (CALLS.into(), Some(calls))])],
+            };
+            let some = estimate(&[vec![1.0]]);
+            Report {
+                version: 1,
+                task: TaskSpec { name: "facts".into(), options: serde_json::Map::new() },
+                split: Split::Heldout,
+                model: "m".into(),
+                fingerprint: String::new(),
+                samples: 1,
+                components: BTreeMap::from([(CALLS.into(), some)]),
+                pass_at_k: None,
+                best_of: None,
+                tokens: some,
+                items: answers.iter().enumerate().map(item).collect(),
+            }
+        };
+        let a = report(&[(1.0, 3.0), (1.0, 1.0), (1.0, 2.0), (0.0, 2.0), (0.0, 1.0)]);
+        let b = report(&[(1.0, 1.0), (1.0, 2.0), (0.0, 0.0), (1.0, 1.0), (1.0, 1.0)]);
+        let rates = behaviour(&a, &b).unwrap();
+        let expected = [
+            ("better and less", 0.2),
+            ("fewer calls", 0.2),
+            ("more calls", 0.2),
+            ("only a right", 0.2),
+            ("only b right", 0.4),
+        ];
+        for ((name, rate), (wanted, value)) in rates.into_iter().zip(expected) {
+            assert_eq!((name, rate.mean), (wanted, value));
+        }
+        let silent = Report { components: BTreeMap::new(), ..report(&[(1.0, 0.0)]) };
+        assert!(behaviour(&silent, &b).is_none());
+    }
+
+    #[test]
     fn pass_at_k_by_counting() {
         // Of 4 answers 1 is right: a pair holds it in 3 of 6 cases.
         assert!((at_least_one(4, 1, 2) - 0.5).abs() < 1e-12);
