@@ -1,4 +1,4 @@
-//! Decoder language models over the kernels: training, inference, checkpoints, adapters.
+//! Decoder language models over the kernels: training, inference, checkpoints, adapters; and a text encoder.
 //!
 //! [`policy::Policy`] is the seam between a trainer and a model. [`decoder::KernelPolicy`] implements it by one
 //! operation with a hand-written backward over flat buffers. Its [`decoder::Decoder`] is the part that generation
@@ -11,6 +11,7 @@ pub mod checkpoint;
 pub mod composed;
 pub mod config;
 pub mod decoder;
+pub mod encoder;
 pub mod error;
 pub mod lora;
 pub mod optimizer;

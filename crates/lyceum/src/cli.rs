@@ -1,9 +1,13 @@
 //! The command line: every flag is defined here once; help and checks come from it.
 
+mod evidence;
+
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use evidence::*;
 
 /// A count that can't be 0.
 fn positive() -> RangedU64ValueParser<usize> {
@@ -67,6 +71,12 @@ pub enum Command {
     /// List the tasks, or check that one's gold answers are scored 1 and empty answers 0.
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Index texts and search them.
+    #[command(subcommand)]
+    Index(IndexCommand),
+    /// Score what a system found, or what it answered over evidence.
+    #[command(subcommand)]
+    Score(ScoreCommand),
     /// Fetch, list and convert models.
     #[command(subcommand)]
     Model(ModelCommand),

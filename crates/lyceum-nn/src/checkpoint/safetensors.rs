@@ -80,7 +80,9 @@ fn read_header(mut reader: impl Read, file_length: u64) -> Result<Header, String
         )));
     }
     let data_start = LENGTH_BYTES as u64 + header_length;
-    let tensors = metadata.tensors().into_iter().map(|(name, info)| {
+    // 64-bit integers are tables of positions that older checkpoints carry along, never weights.
+    let weights = metadata.tensors().into_iter().filter(|(_, info)| info.dtype != StoredDtype::I64);
+    let tensors = weights.map(|(name, info)| {
         let encoding = match info.dtype {
             StoredDtype::F32 => Encoding::F32,
             StoredDtype::F16 => Encoding::F16,
