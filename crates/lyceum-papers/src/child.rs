@@ -9,12 +9,12 @@ use std::time::Instant;
 use lyceum_run::Layout;
 use serde::Deserialize;
 
-use crate::{Error, Result};
+use crate::{Error, Result, Runs};
 
 /// The program that trains, and what it is told besides a recipe.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The executable; it understands `train RECIPE --set K=V --out RUN --json` and `train --resume RUN --json`.
+    /// The executable; it understands `train RECIPE --set K=V --out RUN --json`, `train --resume RUN --json`, and `experiment` likewise.
     pub executable: PathBuf,
     /// Environment variables it gets.
     pub environment: Vec<(String, String)>,
@@ -44,8 +44,9 @@ const TAIL: usize = 4096;
 impl Program {
     /// Trains in `folder`, or goes on there if there is a checkpoint; a run cut off before its first begins anew. What
     /// it says goes to a log beside the folder.
-    pub(crate) fn train(
+    pub(crate) fn run(
         &self,
+        runs: Runs,
         recipe: &Path,
         sets: &[String],
         folder: &Path,
@@ -53,7 +54,7 @@ impl Program {
     ) -> Result<Left> {
         let begin = Instant::now();
         let mut command = Command::new(&self.executable);
-        command.args(["train", "--json"]);
+        command.args([runs.command(), "--json"]);
         if resumable(folder) {
             command.arg("--resume").arg(folder);
         } else {

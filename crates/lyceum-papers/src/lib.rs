@@ -28,7 +28,7 @@ pub use plan::{Options, Plan, Prepare, Run};
 pub use record::{Ending, Record};
 pub use registry::{PAPERS, Paper, Status, paper};
 pub use runner::{Progress, run_plan};
-pub use study::{Arm, Claim, Figure, Metric, Preparation, Quick, Rule, Study, StudyFile, Take, Within};
+pub use study::{Arm, Claim, Figure, Metric, Preparation, Quick, Rule, Runs, Study, StudyFile, Take, Within};
 pub use summary::{ArmSummary, Cell, ClaimSummary, Failure, Summary, write_results};
 pub use tables::{aligned, markdown, text};
 pub use verdict::{LEAST_SEEDS, Verdict, decide};

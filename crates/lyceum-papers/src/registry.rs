@@ -119,21 +119,31 @@ pub const PAPERS: [Paper; 20] = [
     ),
     planned("mrguard", "2504.15241", "MrGuard: A Multilingual Reasoning Guardrail for Universal LLM Safety"),
     planned("flowreasoner", "2504.15257", "FlowReasoner: Reinforcing Query-Level Meta-Agents"),
-    planned(
-        "polyrag",
-        "2504.14917",
-        "POLYRAG: Integrating Polyviews into Retrieval-Augmented Generation for Medical Applications",
-    ),
+    Paper {
+        status: Status::Works,
+        card: Some("papers/polyrag/README.md"),
+        files: embedded!("polyrag", "study.toml", "world.toml"),
+        ..planned(
+            "polyrag",
+            "2504.14917",
+            "POLYRAG: Integrating Polyviews into Retrieval-Augmented Generation for Medical Applications",
+        )
+    },
     planned(
         "crave",
         "2504.14905",
         "CRAVE: A Conflicting Reasoning Approach for Explainable Claim Verification Using LLMs",
     ),
-    planned(
-        "rag-evaluation",
-        "2504.14891",
-        "Retrieval Augmented Generation Evaluation in the Era of Large Language Models: A Comprehensive Survey",
-    ),
+    Paper {
+        status: Status::Works,
+        card: Some("papers/rag-evaluation/README.md"),
+        files: embedded!("rag-evaluation", "study.toml", "data.toml"),
+        ..planned(
+            "rag-evaluation",
+            "2504.14891",
+            "Retrieval Augmented Generation Evaluation in the Era of Large Language Models: A Comprehensive Survey",
+        )
+    },
     planned(
         "alignrag",
         "2504.14858",

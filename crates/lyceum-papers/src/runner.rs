@@ -9,7 +9,7 @@ use std::time::Instant;
 use lyceum_run::{Interrupt, Layout, number, read_rows};
 
 use crate::child::{Left, log_of};
-use crate::{Ending, Error, Plan, Prepare, Program, Record, Result, Run};
+use crate::{Ending, Error, Plan, Prepare, Program, Record, Result, Run, Runs};
 
 /// How runs are worked off, and who is told.
 pub struct Progress<'a> {
@@ -50,7 +50,7 @@ pub fn run_plan(plan: &Plan, program: &Program, results: &Path, progress: &Progr
         return Ok(true);
     }
     for prepare in &plan.prepares {
-        if progress.interrupt.requested() || !ready(prepare, program, progress)? {
+        if progress.interrupt.requested() || !ready(plan.study.file.runs, prepare, program, progress)? {
             return Ok(false);
         }
     }
@@ -83,13 +83,13 @@ pub fn run_plan(plan: &Plan, program: &Program, results: &Path, progress: &Progr
 }
 
 /// Runs a preparation to its end, unless it is there; false if it was stopped.
-fn ready(prepare: &Prepare, program: &Program, progress: &Progress<'_>) -> Result<bool> {
+fn ready(runs: Runs, prepare: &Prepare, program: &Program, progress: &Progress<'_>) -> Result<bool> {
     let mark = prepare.folder.with_extension("done");
     if mark.is_file() && prepare.folder.is_dir() {
         return Ok(true);
     }
     (progress.say)(&format!("preparing {}", prepare.name));
-    match program.train(&prepare.recipe, &prepare.sets, &prepare.folder, progress.threads)? {
+    match program.run(runs, &prepare.recipe, &prepare.sets, &prepare.folder, progress.threads)? {
         Left::Stopped => Ok(false),
         Left::Failed(_) if progress.interrupt.requested() => Ok(false),
         Left::Failed(cause) => {
@@ -113,7 +113,7 @@ fn finish(plan: &Plan, run: &Run, program: &Program, interrupt: &Interrupt) -> R
         ending,
         curves,
     };
-    Ok(match program.train(&run.recipe, &run.sets, &run.folder, Some(1))? {
+    Ok(match program.run(plan.study.file.runs, &run.recipe, &run.sets, &run.folder, Some(1))? {
         Left::Stopped => None,
         Left::Failed(_) if interrupt.requested() => None,
         Left::Failed(cause) => Some(record(Ending::Failed(cause), Default::default())),

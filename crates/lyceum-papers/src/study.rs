@@ -33,6 +33,9 @@ pub struct StudyFile {
     /// Seeds of an arm, from 1 on.
     #[serde(default = "five")]
     pub seeds: u64,
+    /// What a run is: a training, or an experiment that trains no language model.
+    #[serde(default)]
+    pub runs: Runs,
     /// What `--quick` changes.
     #[serde(default)]
     pub quick: Quick,
@@ -50,6 +53,28 @@ pub struct StudyFile {
     /// Curves to draw.
     #[serde(default)]
     pub figure: Vec<Figure>,
+}
+
+/// What the runs of a study are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Runs {
+    /// `lyceum train`.
+    #[default]
+    Train,
+    /// `lyceum experiment`.
+    Experiment,
+}
+
+impl Runs {
+    /// The command that makes a run.
+    #[must_use]
+    pub const fn command(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Experiment => "experiment",
+        }
+    }
 }
 
 /// What `--quick` changes.

@@ -71,6 +71,11 @@ pub enum Command {
     /// List the tasks, or check that one's gold answers are scored 1 and empty answers 0.
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Answer a question over evidence, and show what the answer stands on.
+    Ask(AskArgs),
+    /// One run of a study that trains no language model.
+    #[command(hide = true)]
+    Experiment(ExperimentArgs),
     /// Index texts and search them.
     #[command(subcommand)]
     Index(IndexCommand),

@@ -33,6 +33,8 @@ fn main() -> ExitCode {
         Command::Generate(arguments) => commands::generate::run(&session, &arguments),
         Command::Eval(arguments) => commands::eval::run(&session, &arguments),
         Command::Task(command) => commands::task::run(&session, &command),
+        Command::Ask(arguments) => commands::ask::run(&session, &arguments),
+        Command::Experiment(arguments) => commands::experiment::run(&session, &arguments),
         Command::Index(command) => commands::index::run(&session, &command),
         Command::Score(command) => commands::score::run(&session, &command),
         Command::Model(command) => commands::model::run(&session, &command),

@@ -109,8 +109,6 @@ pub enum JudgeArg {
     Exact,
     /// The text has the claim's words.
     Lexical,
-    /// A head on the sentence encoder's vectors, trained on evidence and claims.
-    Head,
 }
 
 /// Arguments of `score rag`.
@@ -134,4 +132,67 @@ pub struct ScoreRagArgs {
     /// HTML page for the results.
     #[arg(long)]
     pub html: Option<PathBuf>,
+}
+
+/// Arguments of `experiment`: a run of a study that trains no language model. `reproduce` calls it.
+#[derive(Debug, Args)]
+pub struct ExperimentArgs {
+    /// The recipe, a TOML file.
+    pub recipe: PathBuf,
+    /// Replace a value of the recipe. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Folder to write.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// How a question is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AskMethod {
+    /// Evidence scored from several views (arXiv 2504.14917).
+    Polyrag,
+}
+
+/// Arguments of `ask`.
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// The method.
+    #[arg(value_enum)]
+    pub method: AskMethod,
+    /// The question.
+    pub question: String,
+    /// The index to find evidence in.
+    #[arg(long)]
+    pub index: PathBuf,
+    /// Documents that the answer stands on.
+    #[arg(short, default_value_t = 3, value_parser = positive())]
+    pub k: usize,
+    /// Documents that are looked at.
+    #[arg(long, default_value_t = 12, value_parser = positive())]
+    pub candidates: usize,
+    /// Weights of relevance, utility, supplement, authority, timeliness and commonality; the paper's when absent.
+    #[arg(long, value_delimiter = ',', num_args = 6)]
+    pub weights: Option<Vec<f64>>,
+    /// Mix as a product of powers instead of a sum.
+    #[arg(long)]
+    pub log_linear: bool,
+    /// Years after which a document is half as timely.
+    #[arg(long, default_value_t = 2.0)]
+    pub half_life: f64,
+    /// An OpenAI-compatible server to answer instead of the model, as http://localhost:8000/v1.
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// The model's name at the endpoint.
+    #[arg(long, default_value = "default")]
+    pub endpoint_model: String,
+    /// The model.
+    #[command(flatten)]
+    pub model: super::ModelArgs,
+    /// Most new tokens of the answer.
+    #[arg(long, default_value_t = 128, value_parser = positive())]
+    pub max_new_tokens: usize,
+    /// Trace file to write: the question, the evidence with its views, the answer.
+    #[arg(long)]
+    pub trace: Option<PathBuf>,
 }

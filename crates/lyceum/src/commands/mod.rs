@@ -1,12 +1,13 @@
 //! One file a command.
 
+pub mod ask;
 pub mod bench;
 pub mod chat;
 pub mod data;
 pub mod demo;
 pub mod dry_run;
-pub mod entailment;
 pub mod eval;
+pub mod experiment;
 pub mod generate;
 pub mod index;
 pub mod model;

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use lyceum_papers::{
-    Options, PAPERS, Plan, Program, Progress, Study, Summary, paper, run_plan, text, write_results,
+    Options, PAPERS, Plan, Program, Progress, Runs, Study, Summary, paper, run_plan, text, write_results,
 };
 use lyceum_rl::recipe::Recipe;
 use lyceum_run::Interrupt;
 
 use crate::cli::ReproduceArgs;
+use crate::commands::experiment::Experiment;
 use crate::out;
 use crate::session::Session;
 
@@ -55,8 +56,15 @@ fn reproduce(
     // Whatever can be refused is refused before anything runs.
     for (path, sets) in plan.recipes() {
         let place = || path.display().to_string();
-        let recipe = lyceum_run::Recipe::<Recipe>::load(path, sets).with_context(place)?;
-        recipe.value.validate().with_context(place)?;
+        match plan.study.file.runs {
+            Runs::Train => {
+                let recipe = lyceum_run::Recipe::<Recipe>::load(path, sets).with_context(place)?;
+                recipe.value.validate().with_context(place)?;
+            }
+            Runs::Experiment => {
+                lyceum_run::Recipe::<Experiment>::load(path, sets).with_context(place)?;
+            }
+        }
     }
     let mut environment = session.environment();
     if let Some(data) = &arguments.data {

@@ -99,7 +99,6 @@ fn score_rag(session: &Session, arguments: &ScoreRagArgs) -> Result<()> {
     let judge: Box<dyn Entailment> = match arguments.judge {
         JudgeArg::Exact => Box::new(Exact),
         JudgeArg::Lexical => Box::new(Lexical),
-        JudgeArg::Head => Box::new(crate::commands::entailment::head(session)?),
     };
     let examine = |path: &Path| -> Result<(BTreeMap<String, Scores>, BTreeMap<String, String>)> {
         let rows = answers::read(&path.display().to_string(), &read(path)?)?;
