@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the golden files: what PyTorch, transformers, peft and TRL answer to fixed questions.
 
-    python parity/make_golden.py [models] [rl] [lora] [smollm2] [tokenizer]      (all parts without an argument)
+    python parity/make_golden.py [models] [rl] [lora] [smollm2] [tokenizer] [evaluation]      (all parts without an argument)
 
 The tests read parity/golden/ and never need PyTorch. Formats: parity/README.md.
 """
@@ -22,6 +22,7 @@ PARTS = {
     "lora": "golden_lora",
     "smollm2": "golden_smollm2",
     "tokenizer": "golden_tokenizer",
+    "evaluation": "golden_evaluation",
 }
 
 

@@ -305,7 +305,7 @@ fn trace(
 /// The evidence as a tree, then the answer.
 fn print(question: &str, evidence: &[Evidence], answer: &str, model: &str, cut: bool) {
     out!("{}", shortened(question, 400));
-    out!("│         score  {}", VIEWS.map(|view| format!("{:>9}", &view[..view.len().min(9)])).join(" "));
+    out!("│         score  {}", VIEWS.map(|view| format!("{view:>11}")).join(" "));
     let mut number = 0;
     for item in evidence {
         let mark = if item.chosen {
@@ -314,7 +314,7 @@ fn print(question: &str, evidence: &[Evidence], answer: &str, model: &str, cut: 
         } else {
             "   ".into()
         };
-        let views: Vec<String> = item.views.iter().map(|view| format!("{view:9.2}")).collect();
+        let views: Vec<String> = item.views.iter().map(|view| format!("{view:11.2}")).collect();
         let name = if item.title.is_empty() { &item.id } else { &item.title };
         out!("├─ {mark}  {:6.3}  {}  topic {}  {}", item.score, views.join(" "), item.topic + 1, shortened(name, 60));
         if item.chosen {
