@@ -75,8 +75,11 @@ fn words_are_sacrebleus_and_rouge_scores() {
             }
         }
     }
-    let pairs: Vec<(&str, Vec<&str>)> =
-        golden.rows.iter().map(|row| (row.answer.as_str(), row.references.iter().map(String::as_str).collect())).collect();
+    let pairs: Vec<(&str, Vec<&str>)> = golden
+        .rows
+        .iter()
+        .map(|row| (row.answer.as_str(), row.references.iter().map(String::as_str).collect()))
+        .collect();
     close(corpus_bleu(&pairs), golden.corpus_bleu, "BLEU of the corpus");
 }
 
@@ -97,7 +100,8 @@ fn agreement_is_scikit_learns() {
         close(cohen_kappa(&pairs, Weights::Nominal).unwrap(), case.nominal, "kappa");
         close(cohen_kappa(&pairs, Weights::Linear).unwrap(), case.linear, "linear kappa");
         close(cohen_kappa(&pairs, Weights::Quadratic).unwrap(), case.quadratic, "quadratic kappa");
-        let items: Vec<(f64, bool)> = case.scores.iter().copied().zip(case.a.iter().map(|&a| a > 1)).collect();
+        let items: Vec<(f64, bool)> =
+            case.scores.iter().copied().zip(case.a.iter().map(|&a| a > 1)).collect();
         close(area_under_roc(&items).unwrap(), case.auc, "AUC");
     }
 }

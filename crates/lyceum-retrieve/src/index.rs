@@ -104,7 +104,14 @@ impl Index {
     /// # Errors
     /// [`Error::Request`] for an unknown language, or if the index there was made otherwise; [`Error::Index`], [`Error::Io`].
     pub fn open_or_create(folder: &Path, options: &Options) -> Result<Self> {
-        if folder.join("bm25").join("meta.json").exists() {
+        let inside = folder.join("bm25");
+        let there = inside.join("meta.json").exists();
+        // Cut off between the folder and the first commit, nothing is in it yet.
+        let begun = there
+            && tantivy::Index::open_in_dir(&inside)
+                .and_then(|inner| inner.load_metas())
+                .is_ok_and(|metas| metas.payload.is_none() && metas.segments.is_empty());
+        if there && !begun {
             let index = Self::open(folder)?;
             let Manifest { language, encoder, .. } = &index.manifest;
             if *language != options.language || *encoder != options.encoder {
@@ -121,7 +128,6 @@ impl Index {
             }
             return Ok(index);
         }
-        let inside = folder.join("bm25");
         std::fs::create_dir_all(&inside).map_err(|source| Error::Io {
             doing: "make",
             path: inside.clone(),
@@ -136,7 +142,10 @@ impl Index {
             rows: 0,
         };
         let (schema, fields) = schema();
-        let inner = tantivy::Index::create_in_dir(&inside, schema)?;
+        let inner = match begun {
+            true => tantivy::Index::open_in_dir(&inside)?,
+            false => tantivy::Index::create_in_dir(&inside, schema)?,
+        };
         let index = Self::assemble(folder, manifest, inner, fields, language)?;
         index.commit_manifest()?;
         Ok(index)

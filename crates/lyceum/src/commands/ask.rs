@@ -47,12 +47,16 @@ const RADIUS: f32 = 0.3;
 pub fn run(session: &Session, arguments: &AskArgs) -> Result<()> {
     let begun = Instant::now();
     let index = Index::open(&arguments.index)?;
-    let encoder = index.encoder().context("the index has no vectors, which the views need; build it with an encoder")?;
+    let encoder = index
+        .encoder()
+        .context("the index has no vectors, which the views need; build it with an encoder")?;
     let embedder = embedder(session, &encoder.name)?;
     let pool = session.pool()?;
     let question = arguments.question.as_str();
-    let hits =
-        index.search(&[question], arguments.candidates, Mode::Hybrid, Some(&embedder), &pool)?.pop().unwrap_or_default();
+    let hits = index
+        .search(&[question], arguments.candidates, Mode::Hybrid, Some(&embedder), &pool)?
+        .pop()
+        .unwrap_or_default();
     if hits.is_empty() {
         bail!("the index has no documents; add some with `lyceum index build`");
     }
@@ -71,10 +75,14 @@ pub fn run(session: &Session, arguments: &AskArgs) -> Result<()> {
     if let Answerer::Local(model) = &answerer {
         // Utility is the paper's signal, taken on a draft where it had the gold answer: how much more probable a document makes
         // what the model says on the nearest one. Ours.
-        let draft = local(model, &prompt(question, &[&hits[0].document]), arguments.max_new_tokens.min(48))?.0;
+        let draft =
+            local(model, &prompt(question, &[&hits[0].document]), arguments.max_new_tokens.min(48))?.0;
         match utilities(model, question, &hits, &draft) {
             Ok(utilities) => {
-                candidates.iter_mut().zip(utilities).for_each(|(candidate, gain)| candidate.utility = Some(gain));
+                candidates
+                    .iter_mut()
+                    .zip(utilities)
+                    .for_each(|(candidate, gain)| candidate.utility = Some(gain));
             }
             Err(error) => faults.push(format!("no utility view: {error}")),
         }
@@ -139,7 +147,9 @@ fn candidate(document: &Document, vector: Vec<f32>) -> Candidate {
     let number = |name: &str| document.meta.get(name).and_then(Value::as_f64);
     let words = |name: &str| document.meta.get(name).and_then(Value::as_str);
     let date = ["date", "published", "year"].iter().find_map(|name| {
-        words(name).and_then(latest_date).or_else(|| number(name).filter(|year| (1900.0..2100.0).contains(year)))
+        words(name)
+            .and_then(latest_date)
+            .or_else(|| number(name).filter(|year| (1900.0..2100.0).contains(year)))
     });
     Candidate {
         text: document.body(),
@@ -241,9 +251,15 @@ impl Endpoint {
                     let status = reply.status().as_u16();
                     let text = reply.body_mut().with_config().limit(LONGEST_REPLY).read_to_string();
                     match (status, text) {
-                        (200, Ok(text)) => return content(&text).with_context(|| format!("{} replied nonsense", self.url)),
-                        (429 | 500..=599, Ok(text)) => last = format!("status {status}: {}", shortened(&text, 200)),
-                        (_, Ok(text)) => bail!("{} refused: status {status}: {}", self.url, shortened(&text, 200)),
+                        (200, Ok(text)) => {
+                            return content(&text).with_context(|| format!("{} replied nonsense", self.url));
+                        }
+                        (429 | 500..=599, Ok(text)) => {
+                            last = format!("status {status}: {}", shortened(&text, 200))
+                        }
+                        (_, Ok(text)) => {
+                            bail!("{} refused: status {status}: {}", self.url, shortened(&text, 200))
+                        }
                         (_, Err(error)) => last = error.to_string(),
                     }
                 }
@@ -287,7 +303,12 @@ fn trace(
         sample: 0,
         calls: vec![
             call(None, "retriever", "hybrid", vec![Part::text(Source::Tool, found)]),
-            call(Some(0), "policy", model, vec![Part::text(Source::Prompt, prompt), Part::text(Source::Sampled, answer)]),
+            call(
+                Some(0),
+                "policy",
+                model,
+                vec![Part::text(Source::Prompt, prompt), Part::text(Source::Sampled, answer)],
+            ),
         ],
         rewards: Default::default(),
         total: None,
@@ -316,7 +337,13 @@ fn print(question: &str, evidence: &[Evidence], answer: &str, model: &str, cut: 
         };
         let views: Vec<String> = item.views.iter().map(|view| format!("{view:11.2}")).collect();
         let name = if item.title.is_empty() { &item.id } else { &item.title };
-        out!("├─ {mark}  {:6.3}  {}  topic {}  {}", item.score, views.join(" "), item.topic + 1, shortened(name, 60));
+        out!(
+            "├─ {mark}  {:6.3}  {}  topic {}  {}",
+            item.score,
+            views.join(" "),
+            item.topic + 1,
+            shortened(name, 60)
+        );
         if item.chosen {
             out!("│         {}", shortened(&item.text, 140));
         }

@@ -66,7 +66,8 @@ impl Polyrag {
         };
         let learned = {
             let seen: Vec<Seen> = trained.into_iter().map(see).collect();
-            let judged: Vec<_> = seen.iter().map(|s| (s.views.clone(), s.question.relevant.clone())).collect();
+            let judged: Vec<_> =
+                seen.iter().map(|s| (s.views.clone(), s.question.relevant.clone())).collect();
             lyceum_reason::polyrag::mix::learn(&judged)
         };
         let asked: Vec<Seen> = embedded(&embedder, self.seed, self.questions)?.into_iter().map(see).collect();
@@ -118,7 +119,9 @@ impl Polyrag {
         let Question { documents, relevant, answer, .. } = &seen.question;
         let scores: Vec<f64> = match method {
             Method::Words => bm25(&seen.question),
-            Method::Mix(mixer) | Method::Topics(mixer) => seen.views.iter().map(|views| mix(mixer, views)).collect(),
+            Method::Mix(mixer) | Method::Topics(mixer) => {
+                seen.views.iter().map(|views| mix(mixer, views)).collect()
+            }
         };
         let chosen = match method {
             Method::Topics(_) => {

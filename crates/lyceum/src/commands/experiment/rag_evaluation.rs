@@ -98,16 +98,25 @@ impl RagEvaluation {
             for ((pair, scores), row) in ours.iter().zip(&mut scores).zip(&rows) {
                 let whole = cosines(embedder, &pair.gt_answer, &[&row.answer])?;
                 scores.insert("embedding.cosine".into(), whole.first().copied());
-                scores.insert("rouge-score.rouge1_recall".into(), Some(lyceum_eval::lexical::rouge_n(&row.answer, &[&pair.gt_answer], 1).recall));
+                scores.insert(
+                    "rouge-score.rouge1_recall".into(),
+                    Some(lyceum_eval::lexical::rouge_n(&row.answer, &[&pair.gt_answer], 1).recall),
+                );
                 // Soft claims: how far the response has each sentence of the reference.
                 let claims = sentences(&pair.gt_answer);
-                let soft = claims.iter().map(|claim| coverage(&row.answer, claim)).sum::<f64>() / claims.len().max(1) as f64;
+                let soft = claims.iter().map(|claim| coverage(&row.answer, claim)).sum::<f64>()
+                    / claims.len().max(1) as f64;
                 scores.insert("ours.soft_recall".into(), Some(soft));
             }
             Ok(scores)
         };
         let (first, second) = (answers(|pair| &pair.model1)?, answers(|pair| &pair.model2)?);
-        let names: Vec<&String> = first.iter().flat_map(BTreeMap::keys).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+        let names: Vec<&String> = first
+            .iter()
+            .flat_map(BTreeMap::keys)
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect();
         for (label, value) in [
             ("correctness", (|pair| pair.correctness_label) as fn(&Pair) -> f64),
             ("completeness", |pair| pair.completeness_label),
@@ -135,20 +144,32 @@ impl RagEvaluation {
             let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             let mut lines = text.lines().map(|line| line.split('\t').collect::<Vec<_>>());
             let head = lines.next().unwrap_or_default();
-            let column = |name: &str| head.iter().position(|h| *h == name).with_context(|| format!("{}: no column {name}", path.display()));
-            let (knowledge, response, label) = (column("knowledge")?, column("response")?, column("begin_label")?);
+            let column = |name: &str| {
+                head.iter()
+                    .position(|h| *h == name)
+                    .with_context(|| format!("{}: no column {name}", path.display()))
+            };
+            let (knowledge, response, label) =
+                (column("knowledge")?, column("response")?, column("begin_label")?);
             for fields in lines.filter(|fields| fields.len() == head.len()) {
                 // Generic answers claim nothing.
                 if fields[label] != "Generic" {
                     let unquoted = |text: &str| text.trim_matches('"').replace("\"\"", "\"");
-                    items.push((unquoted(fields[knowledge]), unquoted(fields[response]), fields[label] == "Fully attributable"));
+                    items.push((
+                        unquoted(fields[knowledge]),
+                        unquoted(fields[response]),
+                        fields[label] == "Fully attributable",
+                    ));
                 }
             }
         }
-        let ours: Vec<_> = items.into_iter().enumerate().filter(|(at, _)| self.is_ours(*at)).map(|(_, item)| item).collect();
-        let pairs: Vec<(&str, &str)> = ours.iter().map(|(knowledge, response, _)| (knowledge.as_str(), response.as_str())).collect();
+        let ours: Vec<_> =
+            items.into_iter().enumerate().filter(|(at, _)| self.is_ours(*at)).map(|(_, item)| item).collect();
+        let pairs: Vec<(&str, &str)> =
+            ours.iter().map(|(knowledge, response, _)| (knowledge.as_str(), response.as_str())).collect();
         let mut measure = |name: &str, scores: Vec<f64>| {
-            let both: Vec<(f64, bool)> = scores.into_iter().zip(&ours).map(|(score, item)| (score, item.2)).collect();
+            let both: Vec<(f64, bool)> =
+                scores.into_iter().zip(&ours).map(|(score, item)| (score, item.2)).collect();
             if let Some(area) = area_under_roc(&both) {
                 row.set(format!("faithfulness/{name}"), area);
             }
@@ -160,7 +181,9 @@ impl RagEvaluation {
             near.push(cosines(embedder, response, &parts)?.into_iter().fold(-1.0, f64::max));
         }
         measure("cosine", near);
-        let rouge = |&(knowledge, response): &(&str, &str)| lyceum_eval::lexical::rouge_n(response, &[knowledge], 2).precision;
+        let rouge = |&(knowledge, response): &(&str, &str)| {
+            lyceum_eval::lexical::rouge_n(response, &[knowledge], 2).precision
+        };
         measure("rouge2_precision", pairs.iter().map(rouge).collect());
         measure("length", pairs.iter().map(|pair| -(pair.1.len() as f64)).collect());
         row.set("faithfulness/n", ours.len() as f64);
@@ -173,9 +196,14 @@ impl RagEvaluation {
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let mut cases = Vec::new();
         for (number, line) in text.lines().enumerate().filter(|(number, _)| self.is_ours(*number)) {
-            let case: Conflict = serde_json::from_str(line).with_context(|| format!("{}:{}", path.display(), number + 1))?;
+            let case: Conflict =
+                serde_json::from_str(line).with_context(|| format!("{}:{}", path.display(), number + 1))?;
             let of = |kind: &str| -> Vec<Text> {
-                case.documents.iter().filter(|d| d.r#type == kind).map(|d| Text::Text(d.text.clone())).collect()
+                case.documents
+                    .iter()
+                    .filter(|d| d.r#type == kind)
+                    .map(|d| Text::Text(d.text.clone()))
+                    .collect()
             };
             let (correct, noise) = (of("correct"), of("noise"));
             if let ([gold, ..], false) = (case.gold_answers.as_slice(), correct.is_empty()) {
@@ -189,12 +217,18 @@ impl RagEvaluation {
             ..Answer::default()
         };
         type Case = (Vec<Text>, Vec<Text>, String, Option<String>);
-        let mut compare = |name: &str, metric: &str, change: &dyn Fn(&Case) -> Option<Answer>| -> Result<()> {
-            let (before, after): (Vec<Answer>, Vec<Answer>) =
-                cases.iter().filter_map(|case| Some((answer(&case.0, &case.2, &case.2), change(case)?))).unzip();
+        let mut compare = |name: &str,
+                           metric: &str,
+                           change: &dyn Fn(&Case) -> Option<Answer>|
+         -> Result<()> {
+            let (before, after): (Vec<Answer>, Vec<Answer>) = cases
+                .iter()
+                .filter_map(|case| Some((answer(&case.0, &case.2, &case.2), change(case)?)))
+                .unzip();
             let (before, after) = (score(&before, &Lexical, 0.7)?, score(&after, &Lexical, 0.7)?);
             let value = |scores: &Scores| scores.get(metric).copied().flatten();
-            let moves: Vec<f64> = before.iter().zip(&after).filter_map(|(a, b)| Some(value(b)? - value(a)?)).collect();
+            let moves: Vec<f64> =
+                before.iter().zip(&after).filter_map(|(a, b)| Some(value(b)? - value(a)?)).collect();
             let n = moves.len().max(1) as f64;
             row.set(format!("moves/{name}/{metric}"), moves.iter().sum::<f64>() / n);
             row.set(format!("falls/{name}/{metric}"), moves.iter().filter(|m| **m < 0.0).count() as f64 / n);
