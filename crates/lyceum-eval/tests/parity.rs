@@ -1,5 +1,7 @@
 //! The same numbers as the tools that metrics are named after: `parity/golden_evaluation.py` made the files.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 
 use lyceum_eval::agreement::{Weights, cohen_kappa};

@@ -8,16 +8,27 @@ pub struct Student {
     weights: Vec<f32>,
 }
 
+/// What the student learns from one question.
+#[derive(Clone, Debug)]
+pub struct Lesson {
+    /// The question's vector.
+    pub question: Vec<f32>,
+    /// Its documents' vectors.
+    pub documents: Vec<Vec<f32>>,
+    /// Which of them help.
+    pub helps: Vec<bool>,
+}
+
 impl Student {
-    /// Learns from questions: their vector, their documents' vectors, and which of these help.
+    /// Learns from some questions; vectors are of `width`.
     #[must_use]
-    pub fn learn(questions: &[(Vec<f32>, Vec<Vec<f32>>, Vec<bool>)], width: usize) -> Self {
+    pub fn learn(lessons: &[Lesson], width: usize) -> Self {
         const EPOCHS: usize = 20;
         const RATE: f32 = 0.5;
         const TEMPERATURE: f32 = 0.05;
         let mut student = Self { weights: vec![1.0; width] };
         for _ in 0..EPOCHS {
-            for (question, documents, helps) in questions {
+            for Lesson { question, documents, helps } in lessons {
                 let helpful = helps.iter().filter(|helps| **helps).count();
                 if helpful == 0 || helpful == helps.len() {
                     continue;
@@ -57,7 +68,9 @@ mod tests {
         let question = vec![half, half];
         // Equal cosines; the first dimension is what helps.
         let documents = vec![vec![1.0, 0.0], vec![0.0, 1.0]];
-        let student = Student::learn(&[(question.clone(), documents.clone(), vec![true, false])], 2);
+        let lesson =
+            Lesson { question: question.clone(), documents: documents.clone(), helps: vec![true, false] };
+        let student = Student::learn(&[lesson], 2);
         assert!(student.score(&question, &documents[0]) > student.score(&question, &documents[1]) + 0.05);
     }
 }

@@ -255,7 +255,7 @@ impl Endpoint {
                             return content(&text).with_context(|| format!("{} replied nonsense", self.url));
                         }
                         (429 | 500..=599, Ok(text)) => {
-                            last = format!("status {status}: {}", shortened(&text, 200))
+                            last = format!("status {status}: {}", shortened(&text, 200));
                         }
                         (_, Ok(text)) => {
                             bail!("{} refused: status {status}: {}", self.url, shortened(&text, 200))

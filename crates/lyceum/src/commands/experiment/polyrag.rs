@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use lyceum_eval::retrieval::Metric;
-use lyceum_reason::polyrag::student::Student;
+use lyceum_reason::polyrag::student::{Lesson, Student};
 use lyceum_reason::polyrag::world::{Question, Slice, question};
 use lyceum_reason::polyrag::{Mixer, Settings, VIEWS, Views, mix, select, topics, view};
 use lyceum_retrieve::Embedder;
@@ -55,8 +55,8 @@ impl Polyrag {
         let lessons: Vec<_> = trained
             .iter()
             .map(|(question, vector)| {
-                let vectors = question.documents.iter().map(|document| document.vector.clone()).collect();
-                (vector.clone(), vectors, question.relevant.clone())
+                let documents = question.documents.iter().map(|document| document.vector.clone()).collect();
+                Lesson { question: vector.clone(), documents, helps: question.relevant.clone() }
             })
             .collect();
         let student = Student::learn(&lessons, embedder.identity().width);
