@@ -101,10 +101,12 @@ impl Profile {
 
     /// Takes a choice out of its wrapping and finds which it is.
     pub(crate) fn unwrap_choice(self, reply: &mut ChatReply, choices: &[String]) {
-        if let (Self::OpenAi | Self::Ollama, Ok(value)) = (self, serde_json::from_str::<Value>(&reply.text)) {
-            if let Some(choice) = value.get("choice").and_then(Value::as_str) {
-                reply.text = choice.to_owned();
-            }
+        let wrapped: Option<Value> = match self {
+            Self::OpenAi | Self::Ollama => serde_json::from_str(&reply.text).ok(),
+            _ => None,
+        };
+        if let Some(choice) = wrapped.as_ref().and_then(|value| value.get("choice")?.as_str()) {
+            reply.text = choice.to_owned();
         }
         reply.choose(choices);
     }
