@@ -1,4 +1,8 @@
-//! A scripted server: it answers each connection with the next act of its script.
+//! Servers for tests: one that plays a script, answering each connection with the next act of it, and llama.cpp's own.
+
+mod llama_cpp;
+
+pub use llama_cpp::LlamaCpp;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

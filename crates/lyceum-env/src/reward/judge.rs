@@ -219,4 +219,17 @@ mod tests {
         let Score::Failed(cause) = Endpoint::new(&keyless, "http://x").ask(&question(0)) else { panic!() };
         assert!(cause.contains("LYCEUM_NO_SUCH_KEY"), "{cause}");
     }
+
+    #[test]
+    #[ignore = "needs_llama_cpp: set LYCEUM_LLAMA_CPP"]
+    fn needs_llama_cpp_a_real_server_grades() {
+        let gguf = lyceum_hub::resolve("smollm2-135m-instruct-q4_1", &lyceum_hub::Silent).unwrap().path;
+        let server = lyceum_chat::stub::LlamaCpp::start(&gguf, 1_024).unwrap();
+        let spec = JudgeSpec { profile: Profile::LlamaCpp, ..JudgeSpec::default() };
+        let scores = Endpoint::new(&spec, server.address()).ask_all(&[question(0), question(0)]);
+        eprintln!("{scores:?}");
+        let value = scores[0].value().unwrap();
+        assert!((0.0..=1.0).contains(&value));
+        assert_eq!(scores[0], scores[1]);
+    }
 }
