@@ -128,7 +128,7 @@ pub fn test(only: Option<&str>) -> Result<()> {
         }
         if part.name == "llama-cpp-tests" && std::env::var_os("LYCEUM_LLAMA_CPP").is_none() {
             say(
-                "llama-cpp-tests left out: set LYCEUM_LLAMA_CPP to a Python that has llama-cpp-python[server]",
+                "llama-cpp-tests left out: set LYCEUM_LLAMA_CPP to a Python that has llama-cpp-python[server] and gguf",
             );
             continue;
         }

@@ -62,7 +62,12 @@ impl<'m> LocalChat<'m> {
         };
         let tokens = match request.top_logprobs {
             None => Vec::new(),
-            Some(top) => self.tokens(&asked.prompt, &done.ids, &done.logp, top)?,
+            Some(top) => {
+                // Servers do not tell of the token that ends a reply.
+                let ended = done.ids.last().is_some_and(|id| asked.stop.tokens.contains(id));
+                let ids = &done.ids[..done.ids.len() - usize::from(ended)];
+                self.tokens(&asked.prompt, ids, &done.logp, top)?
+            }
         };
         let usage =
             Usage { prompt_tokens: asked.prompt.len() as u64, completion_tokens: done.ids.len() as u64 };

@@ -64,6 +64,18 @@ impl Profile {
             fields.insert("stream".into(), true.into());
             fields.insert("stream_options".into(), json!({"include_usage": true}));
         }
+        // Servers have defaults of their own for what is not said (llama-cpp-python penalises repetitions, vLLM takes what the model's
+        // folder recommends): a request is to mean the same everywhere. Ollama and OpenAI know no such fields.
+        let (top_k, penalty) = match self {
+            Self::LlamaCpp => (Some(0), Some("repeat_penalty")),
+            Self::Vllm | Self::Sglang => (Some(-1), Some("repetition_penalty")),
+            Self::OpenAi | Self::Ollama => (None, None),
+        };
+        if let (Some(top_k), Some(penalty)) = (top_k, penalty) {
+            fields.insert("top_k".into(), top_k.into());
+            fields.insert("min_p".into(), 0.0.into());
+            fields.insert(penalty.into(), 1.0.into());
+        }
         if !request.choices.is_empty() {
             self.constrain(fields, &request.choices);
         }
@@ -155,6 +167,9 @@ mod tests {
         assert_eq!(of(Profile::Sglang)["regex"], "(a\\.b|\"c\")");
         assert_eq!(of(Profile::LlamaCpp)["grammar"], r#"root ::= "a.b" | "\"c\"""#);
         assert_eq!(of(Profile::LlamaCpp)["top_logprobs"], 1);
+        assert_eq!(of(Profile::LlamaCpp)["repeat_penalty"], 1.0);
+        assert_eq!(of(Profile::Vllm)["repetition_penalty"], 1.0);
+        assert!(of(Profile::OpenAi).get("top_k").is_none());
         assert_eq!(of(Profile::Ollama)["response_format"]["type"], "json_schema");
         assert_eq!(of(Profile::Ollama)["seed"], i32::MAX);
         let mut reply = ChatReply { text: r#"{"choice": "a.b"}"#.into(), ..ChatReply::default() };

@@ -80,7 +80,7 @@ pub struct ChatReply {
     pub choice: Option<usize>,
     /// What it cost.
     pub usage: Usage,
-    /// The tokens with their log-probabilities; empty if not asked for or not told.
+    /// The tokens with their log-probabilities, without the one that ends the reply; empty if not asked for or not told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<TokenLogProb>,
     /// What a clock decides: two replies are compared without it.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::process::Command;
 use std::sync::Arc;
 
 use lyceum_chat::stub::LlamaCpp;
@@ -28,7 +29,15 @@ fn ask(text: &str, max_tokens: usize) -> ChatRequest {
 #[ignore = "needs_llama_cpp: set LYCEUM_LLAMA_CPP"]
 fn needs_llama_cpp_its_server_and_the_engine_say_the_same() {
     let gguf = lyceum_hub::resolve(MODEL, &lyceum_hub::Silent).unwrap().path;
-    let server = LlamaCpp::start(&gguf, 1_024).unwrap();
+    // Of a quantised file llama.cpp multiplies activations rounded to 8 bits, and this small model then says other things: its own
+    // f32 file is what the engine, which dequantises on loading, is compared with.
+    let folder = tempfile::tempdir().unwrap();
+    let exact = folder.path().join("f32.gguf");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dequantise.py");
+    let python =
+        Command::new(LlamaCpp::python().unwrap()).arg(script).arg(gguf).arg(&exact).status().unwrap();
+    assert!(python.success(), "dequantise.py failed; is the package gguf installed beside llama-cpp-python?");
+    let server = LlamaCpp::start(&exact, 1_024).unwrap();
     let spec = EndpointSpec {
         url: server.address().into(),
         model: MODEL.into(),
@@ -46,20 +55,33 @@ fn needs_llama_cpp_its_server_and_the_engine_say_the_same() {
     let requests: Vec<ChatRequest> =
         questions.iter().map(|q| ChatRequest { top_logprobs: Some(5), ..ask(q, 24) }).collect();
     let (theirs, ours) = (ask_all(&endpoint, &requests, 2), ask_all(&local, &requests, 2));
-    let mut widest: f64 = 0.0;
+    // llama.cpp keeps keys and values as f16: close calls may fall otherwise.
+    let (mut widest, mut equal) = (0.0_f64, 0);
     for (theirs, ours) in theirs.into_iter().zip(ours) {
         let (theirs, ours) = (theirs.unwrap(), ours.unwrap());
         eprintln!("llama.cpp: {:?}\nengine:    {:?}", theirs.text, ours.text);
         assert_eq!(theirs.usage.prompt_tokens, ours.usage.prompt_tokens, "the prompts are the same tokens");
-        // llama.cpp multiplies in 8 bits, so that close calls fall otherwise; up to there the probabilities agree.
         let same = theirs.tokens.iter().zip(&ours.tokens).take_while(|(a, b)| a.token == b.token).count();
-        let compared = theirs.tokens.iter().zip(&ours.tokens).take(same);
-        let gap = compared.map(|(a, b)| (a.logprob - b.logprob).abs()).fold(0.0, f64::max);
-        eprintln!("same tokens: {same} of {}, widest gap {gap:.3}", ours.tokens.len());
+        let pairs = theirs.tokens[..same].iter().zip(&ours.tokens);
+        let gap = pairs.map(|(a, b)| (a.logprob - b.logprob).abs()).fold(0.0, f64::max);
+        eprintln!("{same} tokens the same, widest gap of their log-probabilities {gap:.4}");
         widest = widest.max(gap);
-        assert!(same >= 3);
+        if same == ours.tokens.len() && same == theirs.tokens.len() {
+            equal += 1;
+            continue;
+        }
+        // They part at most where the engine finds both nearly as probable.
+        let (theirs, ours) = (&theirs.tokens[same], &ours.tokens[same]);
+        let other = ours.top.iter().find(|other| other.token == theirs.token).unwrap();
+        eprintln!(
+            "they part at {:?} and {:?}: {:.4} apart",
+            theirs.token,
+            ours.token,
+            ours.logprob - other.logprob
+        );
+        assert!(ours.logprob - other.logprob < 0.05);
     }
-    assert!(widest < 0.5, "{widest}");
+    assert!(widest < 0.05 && equal >= 1, "{widest}, {equal}");
 
     // A stream says what the whole says.
     let mut seen = String::new();
@@ -100,5 +122,5 @@ fn needs_llama_cpp_its_server_and_the_engine_say_the_same() {
     };
     let (theirs, ours) = (digits(&theirs.tokens[0].top), digits(&ours.tokens[0].top));
     eprintln!("mass of digits: llama.cpp {theirs:.4}, engine {ours:.4}");
-    assert!((theirs - ours).abs() < 0.1);
+    assert!((theirs - ours).abs() < 0.001);
 }

@@ -18,17 +18,25 @@ pub struct LlamaCpp {
 }
 
 impl LlamaCpp {
+    /// The Python that `LYCEUM_LLAMA_CPP` names.
+    ///
+    /// # Errors
+    /// How to come by one, where none is named.
+    pub fn python() -> Result<String, String> {
+        std::env::var(PYTHON).map_err(|_| {
+            format!(
+                "set {PYTHON} to a Python that has the server: python3 -m venv .llama-cpp && .llama-cpp/bin/pip install \
+                 'llama-cpp-python[server]' gguf, then {PYTHON}=$PWD/.llama-cpp/bin/python"
+            )
+        })
+    }
+
     /// Serves a GGUF file with the Python that `LYCEUM_LLAMA_CPP` names; the server's words go to this process's standard error.
     ///
     /// # Errors
     /// In words: no such Python, or a server that does not come up. A test without its server fails, it does not pass.
     pub fn start(gguf: &Path, context: usize) -> Result<Self, String> {
-        let python = std::env::var(PYTHON).map_err(|_| {
-            format!(
-                "set {PYTHON} to a Python that has the server: python3 -m venv .llama-cpp && .llama-cpp/bin/pip install \
-                 'llama-cpp-python[server]', then {PYTHON}=$PWD/.llama-cpp/bin/python"
-            )
-        })?;
+        let python = Self::python()?;
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let port = free.map_err(|error| format!("no free port: {error}"))?.port();
         let server = Command::new(&python)
