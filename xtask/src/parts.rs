@@ -70,6 +70,19 @@ const PARTS: &[Part] = &[
             "needs_data",
         ],
     ),
+    cargo(
+        "llama-cpp-tests",
+        &[
+            "test",
+            "--release",
+            "--workspace",
+            "--features=composed",
+            "--no-fail-fast",
+            "--",
+            "--ignored",
+            "needs_llama_cpp",
+        ],
+    ),
 ];
 
 /// Installs what the tests need and this machine lacks, and says so.
@@ -113,13 +126,19 @@ pub fn test(only: Option<&str>) -> Result<()> {
             say("data-tests left out: set LYCEUM_DATA to a folder of data sets to run them");
             continue;
         }
+        if part.name == "llama-cpp-tests" && std::env::var_os("LYCEUM_LLAMA_CPP").is_none() {
+            say(
+                "llama-cpp-tests left out: set LYCEUM_LLAMA_CPP to a Python that has llama-cpp-python[server] and gguf",
+            );
+            continue;
+        }
         timed(part.name, &|| run(part.program, part.arguments));
     }
-    println!("\n{:<12} {:>8}", "part", "minutes");
+    println!("\n{:<15} {:>8}", "part", "minutes");
     for (name, minutes, passed) in &report {
-        println!("{name:<12} {minutes:>8.1}  {}", if *passed { "ok" } else { "FAILED" });
+        println!("{name:<15} {minutes:>8.1}  {}", if *passed { "ok" } else { "FAILED" });
     }
-    println!("{:<12} {:>8.1}", "all", started.elapsed().as_secs_f64() / 60.0);
+    println!("{:<15} {:>8.1}", "all", started.elapsed().as_secs_f64() / 60.0);
     let failed = report.iter().filter(|part| !part.2).count();
     println!("\n{} passed, {failed} failed", report.len() - failed);
     if failed > 0 {

@@ -9,6 +9,7 @@ mod generate;
 mod model;
 mod request;
 mod sampling;
+mod score;
 mod steps;
 
 pub use choices::Choices;

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lyceum_chat::ChatModel;
 use lyceum_engine::Event;
 use lyceum_stats::{Bootstrap, Estimate, proportion};
 use lyceum_trace::Trace;
 
 use crate::Result;
-use crate::rollout::{CALLS, Plan, Player, Start, rollout};
+use crate::rollout::{CALLS, Plan, Player, Start, chat_rollout, rollout};
 use crate::task::{Problem, Task};
 
 /// The outcome of an examination.
@@ -38,7 +39,23 @@ pub fn examine(
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Exam> {
     let starts: Vec<Start> = problems.iter().cloned().map(Start::from).collect();
-    let traces = rollout(player, task, &starts, plan, observe)?;
+    Ok(exam(problems, rollout(player, task, &starts, plan, observe)?))
+}
+
+/// [`examine`] for a chat model; see [`chat_rollout`].
+#[must_use]
+pub fn examine_chat(
+    model: &dyn ChatModel,
+    task: &dyn Task,
+    problems: &[Problem],
+    plan: &Plan,
+    concurrency: usize,
+) -> Exam {
+    exam(problems, chat_rollout(model, task, problems, plan, concurrency))
+}
+
+/// What the answers come to.
+fn exam(problems: &[Problem], traces: Vec<Vec<Trace>>) -> Exam {
     let all: Vec<&[Trace]> = traces.iter().map(Vec::as_slice).collect();
     let mut components = components(&all);
     let kind = |problem: &Problem| problem.meta.get("kind")?.as_str().map(str::to_owned);
@@ -54,7 +71,7 @@ pub fn examine(
     }
     let length = |trace: &Trace| trace.cost.generated_tokens as f64;
     let lengths: Vec<Vec<f64>> = traces.iter().map(|group| group.iter().map(length).collect()).collect();
-    Ok(Exam { components, tokens: Bootstrap::default().mean(&lengths), traces })
+    Exam { components, tokens: Bootstrap::default().mean(&lengths), traces }
 }
 
 /// Mean of every component on the traces, and of right answers a call.

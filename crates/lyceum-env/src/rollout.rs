@@ -4,8 +4,10 @@
 //! on from there. Turn n + 1 begins with the very ids of turn n; nothing is tokenised twice. Samples take their turns
 //! together, so that all calls of a turn can be answered, and journalled, at once.
 
+mod chat;
 mod sample;
 
+pub use self::chat::chat_rollout;
 pub use self::sample::{CALLS, NEEDED_CALLS};
 
 use lyceum_engine::{Codec, Event, Generator, Request, Sampling, Stop};

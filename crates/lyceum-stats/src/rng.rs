@@ -18,6 +18,8 @@ pub enum Purpose {
     Resampling = 5,
     /// Replay buffers, curricula and other samplers of training.
     Sampler = 6,
+    /// Waits before an endpoint is asked again.
+    Retry = 7,
 }
 
 /// The place in a run at which something is drawn.

@@ -165,6 +165,26 @@ pub struct ModelArgs {
     pub precision: PrecisionArg,
 }
 
+/// A model behind an address, instead of one on this machine.
+#[derive(Debug, Args)]
+pub struct EndpointArgs {
+    /// Ask the OpenAI-compatible server at this address instead, such as http://localhost:8080/v1.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "adapter", "precision"])]
+    pub endpoint: Option<String>,
+    /// The kind of server: openai, vllm, sglang, llamacpp or ollama.
+    #[arg(long, value_name = "KIND", default_value = "openai", requires = "endpoint")]
+    pub endpoint_profile: lyceum_chat::Profile,
+    /// The model's name there.
+    #[arg(long, value_name = "NAME", default_value = "default", requires = "endpoint")]
+    pub endpoint_model: String,
+    /// The environment variable that holds the server's key.
+    #[arg(long, value_name = "VARIABLE", requires = "endpoint")]
+    pub endpoint_key_env: Option<String>,
+    /// Keep the server's replies in this folder and take from it what was asked before.
+    #[arg(long, value_name = "DIR", requires = "endpoint")]
+    pub endpoint_cache: Option<PathBuf>,
+}
+
 /// Precision of products; sums are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionArg {
@@ -229,6 +249,9 @@ pub struct GenerateArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Or a model elsewhere.
+    #[command(flatten)]
+    pub endpoint: EndpointArgs,
     /// The prompt.
     #[arg(required_unless_present = "prompts")]
     pub prompt: Option<String>,
@@ -242,7 +265,7 @@ pub struct GenerateArgs {
     #[arg(long)]
     pub out: Option<PathBuf>,
     /// Give the prompt to the model as it is, without the chat template.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "endpoint")]
     pub raw: bool,
     /// The answer must be one of these. May be repeated.
     #[arg(long)]
@@ -268,6 +291,9 @@ pub struct EvalArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Or a model elsewhere.
+    #[command(flatten)]
+    pub endpoint: EndpointArgs,
     /// The task's options, as in a recipe: `--set steps=6`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -281,7 +307,7 @@ pub struct EvalArgs {
     #[arg(long, default_value_t = 1)]
     pub samples: usize,
     /// A recipe whose table `[tools]` says what the model may call.
-    #[arg(long, value_name = "RECIPE")]
+    #[arg(long, value_name = "RECIPE", conflicts_with = "endpoint")]
     pub tools: Option<PathBuf>,
     /// Most problems.
     #[arg(long)]
@@ -294,7 +320,7 @@ pub struct EvalArgs {
     pub batch: usize,
     /// A process reward model that chooses among the answers of a problem: prints how often its choice among the first 1,
     /// 2, 4, ... is right.
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", conflicts_with = "endpoint")]
     pub best_of: Option<String>,
     /// What ends a reasoning step for it.
     #[arg(long, value_name = "TEXT", default_value = "\n\n")]

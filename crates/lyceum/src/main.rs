@@ -4,6 +4,7 @@
 mod arithmetic;
 mod cli;
 mod commands;
+mod endpoints;
 mod models;
 mod session;
 

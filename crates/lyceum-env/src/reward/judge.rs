@@ -1,11 +1,10 @@
 //! A judge of whole answers: the component `judge`, by a reward model or by a chat model behind an endpoint.
 
-use std::time::Duration;
-
+use lyceum_chat::{ChatModel, ChatReply, ChatRequest, EndpointSpec, Profile};
 use lyceum_engine::{Model, Steps, judge};
+use lyceum_text::Message;
 use lyceum_trace::{Score, Trace};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::command::Question;
 use crate::Result;
@@ -24,6 +23,9 @@ pub struct JudgeSpec {
     /// An OpenAI-compatible endpoint, such as `http://localhost:8080/v1`. Its score is the expected grade, between 0 and 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// The kind of server behind the endpoint.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub profile: Profile,
     /// The endpoint's model.
     pub name: String,
     /// The environment variable that holds the endpoint's key.
@@ -40,6 +42,7 @@ impl Default for JudgeSpec {
         Self {
             model: None,
             endpoint: None,
+            profile: Profile::default(),
             name: "default".into(),
             key_env: None,
             instruction: "Grade the answer to the question from 1 (worst) to 9 (best). Reply with one digit."
@@ -47,6 +50,11 @@ impl Default for JudgeSpec {
             deadline: 30.0,
         }
     }
+}
+
+/// The usual profile is not written, so that recipes from before there were profiles keep their hash.
+fn is_usual(profile: &Profile) -> bool {
+    *profile == Profile::default()
 }
 
 /// Tokens that a reward model reads at once; bounds memory.
@@ -74,14 +82,13 @@ pub(super) fn ask_model(model: &Model, groups: &mut [Vec<Trace>]) -> Result<()> 
 
 /// A chat model that grades.
 pub(super) struct Endpoint {
-    agent: ureq::Agent,
-    spec: JudgeSpec,
-    url: String,
-    key: Option<String>,
+    /// The model, or why there is none.
+    model: std::result::Result<lyceum_chat::Endpoint, String>,
+    instruction: String,
 }
 
-/// Longest reply that is read, in bytes.
-const LONGEST_REPLY: u64 = 1 << 20;
+/// Alternatives of the first token that are asked for; most servers tell no more.
+const ALTERNATIVES: usize = 20;
 /// Attempts at a question.
 const ATTEMPTS: u32 = 3;
 /// Questions in a row without a grade after which the rest of a round is not asked: a dead endpoint costs minutes, not hours.
@@ -89,19 +96,19 @@ const HOPELESS: usize = 3;
 
 impl Endpoint {
     pub(super) fn new(spec: &JudgeSpec, address: &str) -> Self {
-        let deadline = Duration::try_from_secs_f64(spec.deadline).unwrap_or(Duration::from_secs(30));
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(deadline))
-            .tls_config(
-                ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build(),
-            )
-            .build();
-        Self {
-            agent: config.into(),
-            spec: spec.clone(),
-            url: format!("{}/chat/completions", address.trim_end_matches('/')),
-            key: spec.key_env.as_ref().and_then(|name| std::env::var(name).ok()),
-        }
+        let endpoint = EndpointSpec {
+            url: address.to_owned(),
+            model: spec.name.clone(),
+            profile: spec.profile,
+            key_env: spec.key_env.clone(),
+            attempt_deadline: spec.deadline,
+            // Every attempt may take its time; the waits between them are seconds.
+            deadline: spec.deadline * f64::from(ATTEMPTS) + 5.0,
+            attempts: ATTEMPTS,
+            ..EndpointSpec::default()
+        };
+        let model = lyceum_chat::Endpoint::new(&endpoint).map_err(|error| error.to_string());
+        Self { model, instruction: spec.instruction.clone() }
     }
 
     /// The grades of a round's answers, in their order.
@@ -120,134 +127,109 @@ impl Endpoint {
 
     /// The expected grade of an answer, between 0 and 1, or why there is none.
     fn ask(&self, question: &Question) -> Score {
+        let model = match &self.model {
+            Ok(model) => model,
+            Err(cause) => return Score::Failed(format!("the judge can't be asked: {cause}")),
+        };
         let asked = format!("Question:\n{}\n\nAnswer:\n{}", question.prompt, question.completion);
-        let body = json!({
-            "model": self.spec.name, "max_tokens": 1, "temperature": 0, "logprobs": true, "top_logprobs": 20,
-            "messages": [
-                {"role": "system", "content": self.spec.instruction}, {"role": "user", "content": asked},
-            ],
-        });
-        let mut cause = String::new();
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                std::thread::sleep(Duration::from_millis(200 << attempt));
-            }
-            match self.post(&body) {
-                Ok(reply) => match expected_grade(&reply) {
-                    Some(grade) => return Score::of((grade - 1.0) / 8.0),
-                    None => cause = "the reply holds no grade from 1 to 9".into(),
-                },
-                Err(error) => cause = error,
-            }
+        let messages = vec![Message::new("system", self.instruction.as_str()), Message::new("user", asked)];
+        let request = ChatRequest { top_logprobs: Some(ALTERNATIVES), ..ChatRequest::greedy(messages, 1) };
+        match model.chat(&request) {
+            Ok(reply) => match expected_grade(&reply) {
+                Some(grade) => Score::of((grade - 1.0) / 8.0),
+                None => Score::Failed("the judge's reply holds no grade from 1 to 9".into()),
+            },
+            Err(error) => Score::Failed(format!("the judge at {error}")),
         }
-        Score::Failed(format!("the judge at {} failed {ATTEMPTS} times: {cause}", self.url))
-    }
-
-    fn post(&self, body: &Value) -> std::result::Result<Value, String> {
-        let mut request = self.agent.post(&self.url).header("Content-Type", "application/json");
-        if let Some(key) = &self.key {
-            request = request.header("Authorization", format!("Bearer {key}"));
-        }
-        let mut response = request.send(body.to_string()).map_err(|error| error.to_string())?;
-        let text = response.body_mut().with_config().limit(LONGEST_REPLY).read_to_string();
-        serde_json::from_str(&text.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
     }
 }
 
 /// The expected digit of a reply: by the probabilities of its first token where they are told, else the digit that was said.
-fn expected_grade(reply: &Value) -> Option<f64> {
-    let choice = reply.get("choices")?.get(0)?;
+fn expected_grade(reply: &ChatReply) -> Option<f64> {
     let digit = |text: &str| text.trim().parse::<u8>().ok().filter(|grade| (1..=9).contains(grade));
-    let top = choice.get("logprobs").and_then(|l| l.get("content")?.get(0)?.get("top_logprobs")?.as_array());
-    let weigh = |entry: &Value| {
-        let grade = digit(entry.get("token")?.as_str()?)?;
-        Some((f64::from(grade), entry.get("logprob")?.as_f64()?.exp()))
-    };
-    let weighed: Vec<(f64, f64)> = top.into_iter().flatten().filter_map(weigh).collect();
+    let first = reply.tokens.first().into_iter().flat_map(|token| &token.top);
+    let weighed: Vec<(f64, f64)> =
+        first.filter_map(|entry| Some((f64::from(digit(&entry.token)?), entry.logprob.exp()))).collect();
     let mass: f64 = weighed.iter().map(|(_, weight)| weight).sum();
     if mass.is_finite() && mass > 0.0 {
         return Some(weighed.iter().map(|(grade, weight)| grade * weight).sum::<f64>() / mass);
     }
-    let said = choice.get("message")?.get("content")?.as_str()?;
-    said.split_whitespace().next().and_then(digit).map(f64::from)
+    reply.text.split_whitespace().next().and_then(digit).map(f64::from)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use lyceum_chat::stub::{Act, Stub, body, deserted};
+    use lyceum_chat::wire::reply_of_body;
+    use serde_json::{Value, json};
 
     use super::*;
 
     #[test]
     fn grades_are_expected_values() {
-        let told = |entries: Value| json!({"choices": [{"message": {"content": "7"}, "logprobs": {"content": [{"top_logprobs": entries}]}}]});
+        let grade = |reply: Value| expected_grade(&reply_of_body(reply.to_string().as_bytes()).unwrap());
+        let told = |entries: Value| {
+            let first = json!({"token": "7", "logprob": -1.0, "top_logprobs": entries});
+            json!({"choices": [{"message": {"content": "7"}, "logprobs": {"content": [first]}}]})
+        };
         let entries = json!([
             {"token": "8", "logprob": 0.5f64.ln()}, {"token": " 4", "logprob": 0.25f64.ln()},
             {"token": "good", "logprob": 0.25f64.ln()},
         ]);
-        let grade = expected_grade(&told(entries)).unwrap();
-        assert!((grade - (8.0 * 0.5 + 4.0 * 0.25) / 0.75).abs() < 1e-9);
-        assert_eq!(expected_grade(&told(json!([{"token": "x", "logprob": -1.0}]))), Some(7.0));
-        assert_eq!(expected_grade(&json!({"choices": [{"message": {"content": "no"}}]})), None);
-        assert_eq!(expected_grade(&json!({"choices": [{"message": {"content": "10"}}]})), None);
-        assert_eq!(expected_grade(&json!([])), None);
+        let expected = grade(told(entries)).unwrap();
+        assert!((expected - (8.0 * 0.5 + 4.0 * 0.25) / 0.75).abs() < 1e-9);
+        assert_eq!(grade(told(json!([{"token": "x", "logprob": -1.0}]))), Some(7.0));
+        assert_eq!(grade(json!({"choices": [{"message": {"content": "no"}}]})), None);
+        assert_eq!(grade(json!({"choices": [{"message": {"content": "10"}}]})), None);
     }
 
-    /// A server that answers each connection with the next of these, and nothing to `stall`.
-    fn server(answers: Vec<&'static str>) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}/v1", listener.local_addr().unwrap());
-        std::thread::spawn(move || {
-            let mut held = Vec::new();
-            for (answer, stream) in answers.into_iter().zip(listener.incoming()) {
-                let mut stream = stream.unwrap();
-                let mut head = [0; 4_096];
-                let _ = stream.read(&mut head);
-                if answer != "stall" {
-                    let _ = stream.write_all(answer.as_bytes());
-                } else {
-                    held.push(stream);
-                }
-            }
-        });
-        address
+    fn question(id: usize) -> Question {
+        Question { id: id.to_string(), prompt: "1+1?".into(), completion: "2".into(), answer: None }
     }
-
-    const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 43\r\nConnection: close\r\n\r\n{\"choices\": [{\"message\":{\"content\":\"9\"}}]} ";
-    const CUT: &str = "HTTP/1.1 200 OK\r\nContent-Length: 500\r\nConnection: close\r\n\r\n{\"choices\": [";
-    const GARBAGE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
-    const BROKEN: &str = "HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
     #[test]
     fn a_judge_that_stalls_or_babbles_is_asked_again_and_then_given_up() {
-        let ask = |answers: Vec<&'static str>| {
+        let ask = |script: &[Act]| {
             let spec = JudgeSpec { deadline: 0.5, ..JudgeSpec::default() };
-            let question =
-                Question { id: "x".into(), prompt: "1+1?".into(), completion: "2".into(), answer: None };
-            Endpoint::new(&spec, &server(answers)).ask(&question)
+            let stub = Stub::start(script.to_vec()).unwrap();
+            (Endpoint::new(&spec, stub.address()).ask(&question(0)), stub.seen())
         };
-        assert_eq!(ask(vec![GOOD]), Score::Value(1.0));
-        assert_eq!(ask(vec![BROKEN, CUT, GOOD]), Score::Value(1.0));
-        assert_eq!(ask(vec!["stall", GOOD]), Score::Value(1.0));
-        let Score::Failed(cause) = ask(vec![GARBAGE, GARBAGE, BROKEN]) else { panic!() };
+        let good = || Act::Body(body("9").into());
+        let garbage = || Act::Body(b"hello".to_vec());
+        let broken = || Act::Status(500, Vec::new(), String::new());
+        let (score, seen) = ask(&[good()]);
+        assert_eq!(score, Score::Value(1.0));
+        assert!(seen[0].contains("\"top_logprobs\":20") && seen[0].contains("Answer:\\n2"), "{seen:?}");
+        assert_eq!(ask(&[broken(), Act::Cut, good()]).0, Score::Value(1.0));
+        assert_eq!(ask(&[Act::Stall, good()]).0, Score::Value(1.0));
+        let Score::Failed(cause) = ask(&[garbage(), garbage(), broken()]).0 else { panic!() };
         assert!(cause.contains("failed 3 times") && cause.contains("500"), "{cause}");
+        let Score::Failed(cause) = ask(&[Act::Body(body("fine").into())]).0 else { panic!() };
+        assert!(cause.contains("no grade"), "{cause}");
     }
 
     #[test]
     fn a_dead_judge_is_given_up_for_the_round() {
         let spec = JudgeSpec { deadline: 0.2, ..JudgeSpec::default() };
-        // Nobody listens on a port that was just given back.
-        let address =
-            format!("http://{}/v1", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
-        let question = |id: usize| Question {
-            id: id.to_string(),
-            prompt: "1+1?".into(),
-            completion: "2".into(),
-            answer: None,
-        };
-        let scores = Endpoint::new(&spec, &address).ask_all(&(0..6).map(question).collect::<Vec<_>>());
+        let scores =
+            Endpoint::new(&spec, &deserted().unwrap()).ask_all(&(0..6).map(question).collect::<Vec<_>>());
         let given_up = |score: &Score| matches!(score, Score::Failed(cause) if cause.contains("not asked"));
         assert_eq!(scores.iter().map(given_up).collect::<Vec<_>>(), [false, false, false, true, true, true]);
+        let keyless = JudgeSpec { key_env: Some("LYCEUM_NO_SUCH_KEY".into()), ..spec };
+        let Score::Failed(cause) = Endpoint::new(&keyless, "http://x").ask(&question(0)) else { panic!() };
+        assert!(cause.contains("LYCEUM_NO_SUCH_KEY"), "{cause}");
+    }
+
+    #[test]
+    #[ignore = "needs_llama_cpp: set LYCEUM_LLAMA_CPP"]
+    fn needs_llama_cpp_a_real_server_grades() {
+        let gguf = lyceum_hub::resolve("smollm2-135m-instruct-q4_1", &lyceum_hub::Silent).unwrap().path;
+        let server = lyceum_chat::stub::LlamaCpp::start(&gguf, 1_024).unwrap();
+        let spec = JudgeSpec { profile: Profile::LlamaCpp, ..JudgeSpec::default() };
+        let scores = Endpoint::new(&spec, server.address()).ask_all(&[question(0), question(0)]);
+        eprintln!("{scores:?}");
+        let value = scores[0].value().unwrap();
+        assert!((0.0..=1.0).contains(&value));
+        assert_eq!(scores[0], scores[1]);
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use lyceum_engine::Event;
-use lyceum_env::exam::{Exam, estimate, examine};
+use lyceum_engine::{Event, Identity};
+use lyceum_env::exam::{Exam, estimate, examine, examine_chat};
 use lyceum_env::reward::ProcessSpec;
 use lyceum_env::rollout::{CALLS, Plan, Player};
 use lyceum_env::task::{self, TaskSpec};
@@ -85,7 +85,7 @@ pub fn run(session: &Session, arguments: &EvalArgs) -> Result<()> {
     if arguments.samples > 1 && sampling.temperature == 0.0 {
         sampling.temperature = 1.0;
     }
-    let model = arguments.model.load(session)?;
+    let endpoint = arguments.endpoint.open(&arguments.sampling)?;
     let plan = Plan {
         split,
         seed,
@@ -97,6 +97,18 @@ pub fn run(session: &Session, arguments: &EvalArgs) -> Result<()> {
         step_separator: arguments.best_of.as_ref().map(|_| arguments.step_separator.clone()),
         purpose: Purpose::Evaluation,
     };
+    if let Some(endpoint) = endpoint {
+        let exam = examine_chat(endpoint.as_ref(), task.as_ref(), &problems, &plan, arguments.batch);
+        let faults = || exam.traces.iter().flatten().flat_map(|trace| &trace.faults);
+        if let Some(fault) = faults().next() {
+            let (failed, all) = (faults().count(), problems.len() * plan.samples);
+            session.say(&format!("{failed} of {all} calls failed, such as: {}", fault.cause));
+        }
+        // Nobody here knows which weights answer there: the address stands for them.
+        let identity = Identity { name: endpoint.name().to_owned(), fingerprint: endpoint.identity() };
+        return tell(session, arguments, &report(spec, &plan, &identity, &exam));
+    }
+    let model = arguments.model.load(session)?;
     let tools = tools(arguments.tools.as_deref(), task.as_ref())?;
     let player = Player {
         generator: model.generator(arguments.batch),
@@ -116,15 +128,19 @@ pub fn run(session: &Session, arguments: &EvalArgs) -> Result<()> {
         Some(judge) => Some(best_of_n(session, judge, &model, &plan, task.as_ref(), &problems, &mut exam)?),
         None => None,
     };
-    let report = Report { best_of, ..report(spec, &plan, &model.identity, &exam) };
+    tell(session, arguments, &Report { best_of, ..report(spec, &plan, &model.identity, &exam) })
+}
+
+/// Writes and prints a report.
+fn tell(session: &Session, arguments: &EvalArgs, report: &Report) -> Result<()> {
     if let Some(out) = &arguments.out {
-        lyceum_run::write_file(out, &serde_json::to_vec_pretty(&report)?)?;
+        lyceum_run::write_file(out, &serde_json::to_vec_pretty(report)?)?;
         session.say(&format!("item by item in {}", out.display()));
     }
     if session.json {
-        return session.print_json(&report);
+        return session.print_json(report);
     }
-    print(&report);
+    print(report);
     Ok(())
 }
 
@@ -136,7 +152,7 @@ fn tools(recipe: Option<&Path>, task: &dyn task::Task) -> Result<Option<Toolbox>
     Ok(Some(Toolbox::open(&spec, &task.documents())?))
 }
 
-fn report(task: TaskSpec, plan: &Plan, identity: &lyceum_engine::Identity, exam: &Exam) -> Report {
+fn report(task: TaskSpec, plan: &Plan, identity: &Identity, exam: &Exam) -> Report {
     let items: Vec<Item> = exam
         .traces
         .iter()

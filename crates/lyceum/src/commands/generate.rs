@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use lyceum_chat::{ChatModel, ChatReply, ChatRequest, Delta, ask_all};
 use lyceum_engine::{Choices, Completion, Event, Model, Request, Stop};
 use lyceum_stats::{Draw, Purpose};
 use lyceum_text::Message;
+use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::GenerateArgs;
@@ -44,6 +46,9 @@ pub fn run(session: &Session, arguments: &GenerateArgs) -> Result<()> {
         (None, None) => bail!("give a prompt, or --prompts FILE.jsonl"),
     };
     let sampling = arguments.sampling.sampling()?;
+    if let Some(endpoint) = arguments.endpoint.open(&arguments.sampling)? {
+        return elsewhere(session, arguments, &prompts, endpoint.as_ref());
+    }
     let model = arguments.model.load(session)?;
     let requests = prompts
         .iter()
@@ -89,6 +94,101 @@ pub fn run(session: &Session, arguments: &GenerateArgs) -> Result<()> {
     }
     match completions.iter().flatten().find_map(|completion| completion.fault.as_ref()) {
         Some(fault) if completions.iter().flatten().all(|c| c.fault.is_some()) => bail!("no answer: {fault}"),
+        Some(fault) => {
+            session.say(&format!("some prompts have no answer: {fault}"));
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+/// An answer of a model behind an address: its tokens are not known.
+#[derive(Serialize)]
+struct ReplyLine<'a> {
+    #[serde(flatten)]
+    prompt: &'a Prompt,
+    model: &'a str,
+    /// `null` for a call that failed.
+    replies: Vec<Option<ChatReply>>,
+}
+
+/// Has a model behind an address complete the prompts.
+fn elsewhere(
+    session: &Session,
+    arguments: &GenerateArgs,
+    prompts: &[Prompt],
+    model: &dyn ChatModel,
+) -> Result<()> {
+    let mut requests = Vec::new();
+    for (index, prompt) in prompts.iter().enumerate() {
+        let messages = match (&prompt.messages, &prompt.prompt) {
+            (Some(messages), _) => messages.clone(),
+            (None, Some(text)) => vec![Message::new("user", text.as_str())],
+            (None, None) => bail!("prompt {}: give \"prompt\" or \"messages\"", index + 1),
+        };
+        for sample in 0..arguments.n as u64 {
+            let draw = Draw { seed: arguments.sampling.seed, step: 0, prompt: index as u64, sample };
+            requests.push(ChatRequest {
+                temperature: f64::from(arguments.sampling.temperature),
+                top_p: f64::from(arguments.sampling.top_p),
+                seed: Some(draw.rng(Purpose::Tokens).next_u64()),
+                stop: arguments.sampling.stop.clone(),
+                choices: arguments.choice.clone(),
+                ..ChatRequest::greedy(messages.clone(), arguments.sampling.max_new_tokens)
+            });
+        }
+    }
+    if let ([request], None, false) = (requests.as_slice(), &arguments.out, session.json) {
+        let mut stdout = std::io::stdout();
+        model.stream(request, &mut |delta| {
+            // A reader that went away is no reason to fail.
+            let _ = match delta {
+                Delta::Text(piece) => write!(stdout, "{piece}").and_then(|()| stdout.flush()),
+                Delta::Reasoning(_) => Ok(()),
+                Delta::Again => writeln!(stdout, "\n(the reply broke off; again)"),
+            };
+        })?;
+        out!();
+        return Ok(());
+    }
+    let mut fault = None;
+    let mut replies = ask_all(model, &requests, arguments.batch).into_iter().map(|reply| match reply {
+        Ok(reply) => Some(reply),
+        Err(error) => {
+            fault = Some(error);
+            None
+        }
+    });
+    let answers: Vec<ReplyLine<'_>> = prompts
+        .iter()
+        .map(|prompt| {
+            let replies = replies.by_ref().take(arguments.n).collect();
+            ReplyLine { prompt, model: model.name(), replies }
+        })
+        .collect();
+    drop(replies);
+    if let Some(out) = &arguments.out {
+        let mut text = String::new();
+        for answer in &answers {
+            text.push_str(&serde_json::to_string(answer)?);
+            text.push('\n');
+        }
+        lyceum_run::write_file(out, text.as_bytes())?;
+        session.say(&format!("{} answers in {}", answers.len(), out.display()));
+    } else if session.json {
+        session.print_json(&answers)?;
+    } else {
+        for (index, answer) in answers.iter().enumerate() {
+            for (sample, reply) in answer.replies.iter().enumerate() {
+                out!("--- prompt {} sample {}", index + 1, sample + 1);
+                out!("{}", reply.as_ref().map_or("(no reply)", |reply| reply.text.trim_end()));
+            }
+        }
+    }
+    match fault {
+        Some(fault) if answers.iter().all(|answer| answer.replies.iter().all(Option::is_none)) => {
+            Err(fault).context("no answer")
+        }
         Some(fault) => {
             session.say(&format!("some prompts have no answer: {fault}"));
             Ok(())
