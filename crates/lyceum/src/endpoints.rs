@@ -8,11 +8,17 @@ use crate::cli::{EndpointArgs, SamplingArgs};
 impl EndpointArgs {
     /// The model at the address, if one is given.
     pub fn open(&self, sampling: &SamplingArgs) -> Result<Option<Box<dyn ChatModel>>> {
-        let Some(url) = &self.endpoint else { return Ok(None) };
         ensure!(
-            sampling.top_k == 0 && sampling.min_p == 0.0 && sampling.repetition_penalty == 1.0,
+            self.endpoint.is_none()
+                || (sampling.top_k == 0 && sampling.min_p == 0.0 && sampling.repetition_penalty == 1.0),
             "--top-k, --min-p and --repetition-penalty are for local models; an endpoint takes --temperature and --top-p"
         );
+        self.connect()
+    }
+
+    /// The same, for commands that choose how tokens are sampled themselves.
+    pub fn connect(&self) -> Result<Option<Box<dyn ChatModel>>> {
+        let Some(url) = &self.endpoint else { return Ok(None) };
         let spec = EndpointSpec {
             url: url.clone(),
             model: self.endpoint_model.clone(),

@@ -180,12 +180,9 @@ pub struct AskArgs {
     /// Years after which a document is half as timely.
     #[arg(long, default_value_t = 2.0)]
     pub half_life: f64,
-    /// An OpenAI-compatible server to answer instead of the model, as http://localhost:8000/v1.
-    #[arg(long, value_name = "URL")]
-    pub endpoint: Option<String>,
-    /// The model's name at the endpoint.
-    #[arg(long, default_value = "default")]
-    pub endpoint_model: String,
+    /// A server that answers instead of the model.
+    #[command(flatten)]
+    pub endpoint: super::EndpointArgs,
     /// The model.
     #[command(flatten)]
     pub model: super::ModelArgs,

@@ -1,15 +1,12 @@
 //! `lyceum ask`: an answer over evidence, with the evidence and why it was chosen.
 
-use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use lyceum_engine::{Finish, Model, Request, Sampling, Stop};
-use lyceum_nn::policy::{Batch, Policy, Target};
+use lyceum_chat::{ChatModel, ChatRequest, Finish, LocalChat};
 use lyceum_reason::polyrag::dates::latest_date;
 use lyceum_reason::polyrag::{Candidate, Mixer, Settings, VIEWS, Views, mix, select, topics, view};
 use lyceum_retrieve::{Document, Hit, Index, Mode};
-use lyceum_stats::{Draw, Purpose};
 use lyceum_text::Message;
 use lyceum_trace::{Boundary, Call, Fault, Part, Source, Trace};
 use serde::Serialize;
@@ -30,12 +27,6 @@ struct Evidence {
     topic: usize,
     score: f64,
     views: Views,
-}
-
-/// Who answers.
-enum Answerer {
-    Local(Box<Model>),
-    Endpoint(Endpoint),
 }
 
 /// Characters of a document that a model is shown: a long one must not push the others out.
@@ -67,25 +58,25 @@ pub fn run(session: &Session, arguments: &AskArgs) -> Result<()> {
     let vector = rows.next().unwrap_or_default();
     let mut candidates: Vec<Candidate> =
         hits.iter().zip(rows).map(|(hit, vector)| candidate(&hit.document, vector)).collect();
-    let answerer = match &arguments.endpoint {
-        Some(url) => Answerer::Endpoint(Endpoint::new(url, &arguments.endpoint_model)),
-        None => Answerer::Local(Box::new(arguments.model.load(session)?)),
-    };
-    let mut faults = Vec::new();
-    if let Answerer::Local(model) = &answerer {
-        // Utility is the paper's signal, taken on a draft where it had the gold answer: how much more probable a document makes
-        // what the model says on the nearest one. Ours.
-        let draft =
-            local(model, &prompt(question, &[&hits[0].document]), arguments.max_new_tokens.min(48))?.0;
-        match utilities(model, question, &hits, &draft) {
-            Ok(utilities) => {
-                candidates
-                    .iter_mut()
-                    .zip(utilities)
-                    .for_each(|(candidate, gain)| candidate.utility = Some(gain));
-            }
-            Err(error) => faults.push(format!("no utility view: {error}")),
+    let loaded;
+    let model: Box<dyn ChatModel + '_> = match arguments.endpoint.connect()? {
+        Some(endpoint) => endpoint,
+        None => {
+            loaded = arguments.model.load(session)?;
+            Box::new(LocalChat::new(&loaded, 1))
         }
+    };
+    let model = model.as_ref();
+    let mut faults = Vec::new();
+    // Utility is the paper's signal, taken on a draft where it had the gold answer: how much more probable a document makes
+    // what the model says on the nearest one. Ours.
+    let (draft, _) = say(model, &prompt(question, &[&hits[0].document]), arguments.max_new_tokens.min(48))?;
+    match utilities(model, question, &hits, &draft) {
+        Ok(gains) => {
+            candidates.iter_mut().zip(gains).for_each(|(candidate, gain)| candidate.utility = Some(gain));
+        }
+        // A view less is no reason to give no answer.
+        Err(error) => faults.push(format!("no utility view: {error}")),
     }
     let weights: Views = match &arguments.weights {
         Some(weights) => weights.as_slice().try_into().context("--weights takes six numbers")?,
@@ -104,15 +95,8 @@ pub fn run(session: &Session, arguments: &AskArgs) -> Result<()> {
     let chosen = select(&scores, &topic, arguments.k);
     let shown: Vec<&Document> = chosen.iter().map(|&at| &hits[at].document).collect();
     let asked = prompt(question, &shown);
-    let (answer, model, cut) = match &answerer {
-        Answerer::Local(model) => {
-            let (answer, finish) = local(model, &asked, arguments.max_new_tokens)?;
-            (answer, model.identity.name.clone(), finish == Finish::Length)
-        }
-        Answerer::Endpoint(endpoint) => {
-            (endpoint.ask(&asked, arguments.max_new_tokens)?, endpoint.model.clone(), false)
-        }
-    };
+    let (answer, cut) = say(model, &asked, arguments.max_new_tokens)?;
+    let model = model.name().to_owned();
     let mut order: Vec<usize> = (0..hits.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
     let evidence: Vec<Evidence> = order
@@ -176,105 +160,26 @@ fn prompt(question: &str, documents: &[&Document]) -> String {
     text
 }
 
-fn local(model: &Model, prompt: &str, max_new_tokens: usize) -> Result<(String, Finish)> {
-    let request = Request {
-        prompt: model.codec.prompt(&[Message::new("user", prompt)])?,
-        samples: vec![Draw { seed: 0, step: 0, prompt: 0, sample: 0 }],
-        purpose: Purpose::Tokens,
-        sampling: Sampling::greedy(),
-        stop: Stop { tokens: model.codec.stop_tokens(), strings: Vec::new(), max_new_tokens },
-        choices: None::<Arc<_>>,
-        drawn: 0,
-    };
-    let mut answers = model.generator(1).generate(&[request], &mut |_| {})?;
-    let answer = answers.pop().and_then(|mut group| group.pop()).context("the model gave no answer")?;
-    match answer.fault {
-        Some(fault) => bail!("the model gave no answer: {fault}; fewer documents (-k) make a shorter prompt"),
-        None => Ok((answer.text.trim().to_owned(), answer.finish)),
-    }
+/// What a model says to a prompt, and whether it was cut.
+fn say(model: &dyn ChatModel, prompt: &str, max_new_tokens: usize) -> Result<(String, bool)> {
+    let reply = model.chat(&ChatRequest::greedy(vec![Message::new("user", prompt)], max_new_tokens))?;
+    Ok((reply.text.trim().to_owned(), reply.finish == Finish::Length))
 }
 
 /// log p(draft | question, document) - log p(draft | question), a token, for each document.
-fn utilities(model: &Model, question: &str, hits: &[Hit], draft: &str) -> Result<Vec<f64>> {
-    let answer = model.codec.tokenizer().encode(draft)?;
-    if answer.is_empty() {
-        bail!("the draft is empty");
-    }
-    let mean = |documents: &[&Document]| -> Result<f64> {
-        let mut ids = model.codec.prompt(&[Message::new("user", prompt(question, documents).as_str())])?;
-        let first = ids.len();
-        ids.extend(&answer);
-        let mut batch = Batch::of_sequences(&[ids.as_slice()]);
-        let target = |at: usize| Target { row: at as u32 - 1, token: ids[at] };
-        batch.targets = (first..ids.len()).map(target).collect();
-        let logp = model.policy.evaluate(&batch)?.logp;
-        Ok(logp.iter().map(|&x| f64::from(x)).sum::<f64>() / logp.len() as f64)
+fn utilities(
+    model: &dyn ChatModel,
+    question: &str,
+    hits: &[Hit],
+    draft: &str,
+) -> lyceum_chat::Result<Vec<f64>> {
+    let mean = |documents: &[&Document]| {
+        let found =
+            model.log_probability(&[Message::new("user", prompt(question, documents).as_str())], draft)?;
+        Ok::<_, lyceum_chat::Error>(found.total / found.tokens.len().max(1) as f64)
     };
     let without = mean(&[])?;
     hits.iter().map(|hit| Ok(mean(&[&hit.document])? - without)).collect()
-}
-
-/// An OpenAI-compatible server.
-struct Endpoint {
-    url: String,
-    model: String,
-}
-
-/// Bytes of a reply that are read.
-const LONGEST_REPLY: u64 = 4 << 20;
-
-impl Endpoint {
-    fn new(url: &str, model: &str) -> Self {
-        let base = url.trim_end_matches('/').trim_end_matches("/chat/completions");
-        Self { url: format!("{base}/chat/completions"), model: model.into() }
-    }
-
-    /// Asks, three times at most where the server is busy or away.
-    fn ask(&self, prompt: &str, max_tokens: usize) -> Result<String> {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_global(Some(std::time::Duration::from_secs(120)))
-            .http_status_as_error(false)
-            .build()
-            .into();
-        let body = json!({"model": self.model, "messages": [{"role": "user", "content": prompt}], "max_tokens": max_tokens, "temperature": 0});
-        let mut last = String::new();
-        for attempt in 0..3u32 {
-            if attempt > 0 {
-                std::thread::sleep(std::time::Duration::from_millis(400 << attempt));
-            }
-            let mut request = agent.post(&self.url).header("content-type", "application/json");
-            if let Ok(key) = std::env::var("OPENAI_API_KEY") {
-                request = request.header("authorization", format!("Bearer {key}"));
-            }
-            match request.send(body.to_string()) {
-                Ok(mut reply) => {
-                    let status = reply.status().as_u16();
-                    let text = reply.body_mut().with_config().limit(LONGEST_REPLY).read_to_string();
-                    match (status, text) {
-                        (200, Ok(text)) => {
-                            return content(&text).with_context(|| format!("{} replied nonsense", self.url));
-                        }
-                        (429 | 500..=599, Ok(text)) => {
-                            last = format!("status {status}: {}", shortened(&text, 200));
-                        }
-                        (_, Ok(text)) => {
-                            bail!("{} refused: status {status}: {}", self.url, shortened(&text, 200))
-                        }
-                        (_, Err(error)) => last = error.to_string(),
-                    }
-                }
-                Err(error) => last = error.to_string(),
-            }
-        }
-        bail!("{} gave no answer in three attempts: {last}; is the server running?", self.url)
-    }
-}
-
-/// The text of a reply.
-fn content(reply: &str) -> Result<String> {
-    let reply: Value = serde_json::from_str(reply)?;
-    let text = reply.pointer("/choices/0/message/content").and_then(Value::as_str);
-    Ok(text.context("no choices[0].message.content")?.trim().to_owned())
 }
 
 fn trace(
