@@ -61,9 +61,10 @@ pub fn view(
 ) -> Vec<Views> {
     let cosines: Vec<f64> = candidates.iter().map(|c| f64::from(cosine(vector, &c.vector))).collect();
     let relevance = spread(&cosines);
-    let student_view = |c: &Candidate| student.map_or(0.0, |student| student.score(vector, &c.vector));
-    let utility: Vec<f64> = candidates.iter().map(|c| c.utility.unwrap_or_else(|| student_view(c))).collect();
-    let utility = spread(&utility);
+    let seen = |c: &Candidate| c.utility.or(student.map(|student| student.score(vector, &c.vector)));
+    // Where nobody can tell, the view is silent, not content with all.
+    let utility = candidates.iter().map(seen).collect::<Option<Vec<f64>>>();
+    let utility = utility.map_or_else(|| vec![0.0; candidates.len()], |utility| spread(&utility));
     let dates = median(candidates.iter().filter_map(|c| c.date).collect());
     let best = (0..candidates.len()).max_by(|&a, &b| cosines[a].total_cmp(&cosines[b]));
     let one = |(at, candidate): (usize, &Candidate)| -> Views {
@@ -141,6 +142,7 @@ mod tests {
         ];
         let views = view("when", &[1.0, 0.0], &all, None, Settings::default());
         assert_eq!([views[0][0], views[2][0]], [1.0, 0.0]);
+        assert!(views.iter().all(|views| views[1] == 0.0), "nobody can tell what helps");
         assert!((views[1][0] - 0.6).abs() < 1e-6);
         assert_eq!((views[0][4], views[1][4]), (1.0, 0.5));
         // The median of the known dates stands in for what is missing.
