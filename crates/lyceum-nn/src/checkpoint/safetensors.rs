@@ -80,8 +80,8 @@ fn read_header(mut reader: impl Read, file_length: u64) -> Result<Header, String
         )));
     }
     let data_start = LENGTH_BYTES as u64 + header_length;
-    // 64-bit integers are tables of positions that older checkpoints carry along, never weights.
-    let weights = metadata.tensors().into_iter().filter(|(_, info)| info.dtype != StoredDtype::I64);
+    // A table of positions that checkpoints of BERT carry along: 0, 1, 2, ... and no weight.
+    let weights = metadata.tensors().into_iter().filter(|(name, _)| !name.ends_with("position_ids"));
     let tensors = weights.map(|(name, info)| {
         let encoding = match info.dtype {
             StoredDtype::F32 => Encoding::F32,
