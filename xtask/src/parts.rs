@@ -16,6 +16,22 @@ const fn cargo(name: &'static str, arguments: &'static [&'static str]) -> Part {
     Part { name, program: "cargo", arguments }
 }
 
+/// The tests that are left out unless what they need is there.
+macro_rules! ignored {
+    ($needs:literal) => {
+        [
+            "test",
+            "--release",
+            "--workspace",
+            "--features=composed",
+            "--no-fail-fast",
+            "--",
+            "--ignored",
+            $needs,
+        ]
+    };
+}
+
 /// In order: the quick refusals first, the long runs last.
 const PARTS: &[Part] = &[
     cargo("format", &["fmt", "--all", "--check"]),
@@ -38,51 +54,16 @@ const PARTS: &[Part] = &[
         "model",
         &["run", "--release", "--features=composed", "--", "model", "pull", "smollm2-135m-instruct-q4_1"],
     ),
+    cargo("encoder", &["run", "--release", "--features=composed", "--", "model", "pull", "all-minilm-l6-v2"]),
     // Every arm of a study, made small: the recipes of papers stay runnable.
     cargo(
         "claims",
         &["run", "--release", "--features=composed", "--", "reproduce", "--all", "--quick", "--json"],
     ),
     cargo("tests", &["test", "--release", "--workspace", "--features=composed", "--no-fail-fast"]),
-    cargo(
-        "model-tests",
-        &[
-            "test",
-            "--release",
-            "--workspace",
-            "--features=composed",
-            "--no-fail-fast",
-            "--",
-            "--ignored",
-            "needs_model",
-        ],
-    ),
-    cargo(
-        "data-tests",
-        &[
-            "test",
-            "--release",
-            "--workspace",
-            "--features=composed",
-            "--no-fail-fast",
-            "--",
-            "--ignored",
-            "needs_data",
-        ],
-    ),
-    cargo(
-        "llama-cpp-tests",
-        &[
-            "test",
-            "--release",
-            "--workspace",
-            "--features=composed",
-            "--no-fail-fast",
-            "--",
-            "--ignored",
-            "needs_llama_cpp",
-        ],
-    ),
+    cargo("model-tests", &ignored!("needs_model")),
+    cargo("data-tests", &ignored!("needs_data")),
+    cargo("llama-cpp-tests", &ignored!("needs_llama_cpp")),
 ];
 
 /// Installs what the tests need and this machine lacks, and says so.

@@ -1,5 +1,6 @@
 //! Rows of `score rag` and all metrics of one row.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -14,7 +15,7 @@ use crate::{Error, Result};
 /// A question with what was retrieved, what was answered and what should have been.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Row {
-    /// Its name; its number where absent.
+    /// Its name; [`read`] gives it the number of its line where it has none.
     #[serde(default, deserialize_with = "text_or_number")]
     pub id: Option<String>,
     /// What belongs together in the bootstrap: a document, a conversation.
@@ -110,15 +111,22 @@ fn text_or_number<'de, D: serde::Deserializer<'de>>(
 pub fn read(file: &str, text: &str) -> Result<Vec<Row>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let filled = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let mut seen = BTreeMap::<String, usize>::new();
     let row = |(index, line): (usize, &str)| {
-        let row: std::result::Result<Row, _> = serde_json::from_str(line);
-        row.map_err(|error| Error::Line {
-            file: file.into(),
-            line: index + 1,
-            problem: format!(
+        let number = index + 1;
+        let problem = |problem: String| Error::Line { file: file.into(), line: number, problem };
+        let mut row: Row = serde_json::from_str(line).map_err(|error| {
+            problem(format!(
                 "{error}; a row is {{\"question\": text, \"contexts\": [text, ...], \"answer\": text, \"reference\": text or [text, ...]}}"
-            ),
-        })
+            ))
+        })?;
+        let id = row.id.get_or_insert_with(|| number.to_string());
+        match seen.insert(id.clone(), number) {
+            Some(before) => {
+                Err(problem(format!("id {id:?} stands in line {before} already; ids must differ")))
+            }
+            None => Ok(row),
+        }
     };
     filled.map(row).collect()
 }
@@ -131,9 +139,12 @@ pub type Scores = BTreeMap<String, Option<f64>>;
 /// # Errors
 /// [`Error::Entailment`].
 pub fn score(rows: &[Row], entailment: &dyn Entailment, threshold: f64) -> Result<Vec<Scores>> {
-    let questions: Vec<Questions<'_>> = rows.iter().map(Questions::of).collect();
+    let whole = |row: &Row| row.contexts.iter().map(Context::text).collect::<Vec<_>>().join("\n");
+    let wholes: Vec<String> = rows.iter().map(whole).collect();
+    let questions: Vec<Questions<'_>> =
+        rows.iter().zip(&wholes).map(|(row, whole)| Questions::of(row, whole)).collect();
     let pairs: Vec<(&str, &str)> =
-        questions.iter().flat_map(|asked| asked.pairs.iter().map(|(p, h)| (p.as_str(), *h))).collect();
+        questions.iter().flat_map(|asked| asked.pairs.iter().map(|(p, h)| (p.as_ref(), *h))).collect();
     let mut answers = entailment.judge(&pairs)?.into_iter();
     let all = rows.iter().zip(&questions).map(|(row, asked)| {
         let own: Vec<Option<bool>> =
@@ -147,44 +158,42 @@ pub fn score(rows: &[Row], entailment: &dyn Entailment, threshold: f64) -> Resul
 struct Questions<'a> {
     response: Vec<&'a str>,
     reference: Vec<&'a str>,
-    pairs: Vec<(String, &'a str)>,
+    pairs: Vec<(Cow<'a, str>, &'a str)>,
     cited: Vec<Option<Vec<usize>>>,
 }
 
 impl<'a> Questions<'a> {
-    fn of(row: &'a Row) -> Self {
+    fn of(row: &'a Row, whole: &'a str) -> Self {
         let given =
             |claims: &'a Option<Vec<String>>| claims.as_ref().map(|c| c.iter().map(String::as_str).collect());
-        let response: Vec<&str> = given(&row.answer_claims).unwrap_or_else(|| sentences(&row.answer));
+        let said = sentences(&row.answer);
+        let response: Vec<&str> = given(&row.answer_claims).unwrap_or_else(|| said.clone());
         let first = row.reference.all().into_iter().next();
         let reference: Vec<&str> =
             given(&row.reference_claims).unwrap_or_else(|| first.map(sentences).unwrap_or_default());
-        let whole = row.contexts.iter().map(Context::text).collect::<Vec<_>>().join("\n");
         let mut pairs = Vec::new();
         if let Some(first) = first {
-            pairs.extend(response.iter().map(|claim| (first.to_string(), *claim)));
-            pairs.extend(reference.iter().map(|claim| (row.answer.clone(), *claim)));
+            pairs.extend(response.iter().map(|claim| (first.into(), *claim)));
+            pairs.extend(reference.iter().map(|claim| (row.answer.as_str().into(), *claim)));
         }
         for claims in [&response, &reference] {
             for claim in claims {
-                pairs.extend(row.contexts.iter().map(|context| (context.text().to_string(), *claim)));
-                pairs.extend((!row.contexts.is_empty()).then(|| (whole.clone(), *claim)));
+                pairs.extend(row.contexts.iter().map(|context| (context.text().into(), *claim)));
+                pairs.extend((!row.contexts.is_empty()).then(|| (whole.into(), *claim)));
             }
         }
-        let cited: Vec<Option<Vec<usize>>> = sentences(&row.answer)
-            .iter()
-            .map(|sentence| citation_marks(sentence, row.contexts.len()))
-            .collect();
+        let cited: Vec<Option<Vec<usize>>> =
+            said.iter().map(|sentence| citation_marks(sentence, row.contexts.len())).collect();
         if cited.iter().flatten().any(|marks| !marks.is_empty()) {
-            for (sentence, marks) in sentences(&row.answer).into_iter().zip(&cited) {
+            for (sentence, marks) in said.into_iter().zip(&cited) {
                 let text = |skip: Option<usize>| {
                     let kept = marks.iter().flatten().filter(|&&mark| Some(mark) != skip);
                     kept.map(|&mark| row.contexts[mark].text()).collect::<Vec<_>>().join("\n")
                 };
-                pairs.push((text(None), sentence));
+                pairs.push((text(None).into(), sentence));
                 for &mark in marks.iter().flatten() {
-                    pairs.push((row.contexts[mark].text().to_string(), sentence));
-                    pairs.push((text(Some(mark)), sentence));
+                    pairs.push((row.contexts[mark].text().into(), sentence));
+                    pairs.push((text(Some(mark)).into(), sentence));
                 }
             }
         }
@@ -224,19 +233,22 @@ fn row_scores(row: &Row, asked: &Questions<'_>, answers: &[Option<bool>]) -> Sco
         lexical("sacrebleu.sentence_bleu", lexical::sentence_bleu(&row.answer, &references) / 100.0);
         lexical("sacrebleu.sentence_chrf", lexical::chrf(&row.answer, &references) / 100.0);
     }
-    // A pair without a judgement leaves what stands on it unscored: all of the row, as every metric looks at every claim.
-    let judged: Option<Vec<bool>> = answers.iter().copied().collect();
-    let Some(judged) = judged else {
-        for (name, _) in RagChecker::default().named() {
-            scores.insert(name.into(), None);
-        }
-        return scores;
-    };
-    let mut rest = judged.into_iter();
-    let mut take = |count: usize| rest.by_ref().take(count).collect::<Vec<bool>>();
-    let (has_reference, chunks) = (!references.is_empty(), row.contexts.len());
-    let (claims, gold) = (asked.response.len(), asked.reference.len());
-    let response_by_reference = take(if has_reference { claims } else { 0 });
+    let mut by_claims = claim_scores(row, asked, answers.iter().map(|answer| *answer == Some(true)));
+    if answers.iter().any(Option::is_none) {
+        // Every metric of claims looks at every claim: a pair without a judgement leaves them all unscored.
+        by_claims.values_mut().for_each(|score| *score = None);
+    }
+    scores.append(&mut by_claims);
+    scores
+}
+
+/// The metrics that stand on judgements, which come in the order of the questions.
+fn claim_scores(row: &Row, asked: &Questions<'_>, mut judged: impl Iterator<Item = bool>) -> Scores {
+    let mut scores = Scores::new();
+    let mut take = |count: usize| judged.by_ref().take(count).collect::<Vec<bool>>();
+    let (has_reference, chunks) = (!row.reference.all().is_empty(), row.contexts.len());
+    let (said, gold) = (asked.response.len(), asked.reference.len());
+    let response_by_reference = take(if has_reference { said } else { 0 });
     let reference_by_response = take(if has_reference { gold } else { 0 });
     let mut by_chunk = |count: usize| -> (Vec<Vec<bool>>, Vec<bool>) {
         let rows = (0..count).map(|_| {
@@ -245,24 +257,24 @@ fn row_scores(row: &Row, asked: &Questions<'_>, answers: &[Option<bool>]) -> Sco
         });
         rows.unzip()
     };
-    let (response_by_chunk, response_by_whole) = by_chunk(claims);
+    let (response_by_chunk, response_by_whole) = by_chunk(said);
     let (reference_by_chunk, reference_by_whole) = by_chunk(gold);
-    let judged =
+    let claims =
         Judged { response_by_reference, reference_by_response, response_by_chunk, reference_by_chunk };
-    for (name, value) in RagChecker::of(&judged).named() {
+    for (name, value) in RagChecker::of(&claims).named() {
         scores.insert(name.into(), value);
     }
     if chunks > 0 {
         scores.insert("ragas.faithfulness".into(), supported(&response_by_whole));
         let useful: Vec<bool> =
-            (0..chunks).map(|chunk| judged.reference_by_chunk.iter().any(|claim| claim[chunk])).collect();
+            (0..chunks).map(|chunk| claims.reference_by_chunk.iter().any(|claim| claim[chunk])).collect();
         if has_reference {
             scores.insert("ragas.context_recall".into(), supported(&reference_by_whole));
             scores.insert("ragas.context_precision".into(), ragas_context_precision(&useful));
         }
     }
     if has_reference {
-        let f1 = ragas_claim_f1(&judged.response_by_reference, &judged.reference_by_response);
+        let f1 = ragas_claim_f1(&claims.response_by_reference, &claims.reference_by_response);
         scores.insert("ragas.factual_correctness".into(), f1);
     }
     if asked.cited.iter().flatten().any(|marks| !marks.is_empty()) {
@@ -318,7 +330,30 @@ mod tests {
         let found = scored(r#"{"answer": "", "reference": ["x"]}"#);
         assert_eq!(found["ragchecker.precision"], None);
         assert_eq!(found["ragchecker.recall"], Some(0.0));
+        let twice = "{\"answer\": \"x\"}\n{\"id\": 1, \"answer\": \"y\"}\n";
+        assert!(read("r", twice).unwrap_err().to_string().contains("line 1 already"));
         let told = read("r.jsonl", "{\"answer\": \"x\"}\n\n{\"question\": 1}\n").unwrap_err().to_string();
         assert!(told.starts_with("r.jsonl:3: "), "{told}");
+    }
+
+    #[test]
+    fn what_could_not_be_judged_is_counted_and_never_0() {
+        /// Can judge nothing.
+        struct Silent;
+        impl Entailment for Silent {
+            fn name(&self) -> &str {
+                "silent"
+            }
+            fn judge(&self, pairs: &[(&str, &str)]) -> Result<Vec<Option<f64>>> {
+                Ok(vec![None; pairs.len()])
+            }
+        }
+        let rows =
+            read("r", r#"{"contexts": ["Rome."], "answer": "Rome [1].", "reference": "Rome."}"#).unwrap();
+        let found = score(&rows, &Silent, 0.5).unwrap().remove(0);
+        for name in ["ragchecker.f1", "ragas.faithfulness", "ragas.context_recall", "alce.citation_recall"] {
+            assert_eq!(found[name], None, "{name}");
+        }
+        assert!(found["squad.f1"].is_some());
     }
 }

@@ -81,7 +81,10 @@ impl RagChecker {
             claim_recall: share(
                 judged.reference_by_chunk.iter().filter(|claim| !claim.is_empty()).map(in_chunks),
             ),
-            context_precision: share(relevant.iter().copied()),
+            // Without a reference nobody knows which chunks are relevant.
+            context_precision: share(
+                relevant.iter().filter(|_| !judged.reference_by_chunk.is_empty()).copied(),
+            ),
             context_utilization: share(
                 of_reference.iter().filter(|(there, _)| *there).map(|&(_, said)| said),
             ),
@@ -222,6 +225,12 @@ mod tests {
     #[test]
     fn nothing_is_unscored() {
         assert!(RagChecker::of(&Judged::default()).named().iter().all(|(_, value)| value.is_none()));
+        let no_reference = Judged { response_by_chunk: vec![vec![true, false]], ..Judged::default() };
+        let found = RagChecker::of(&no_reference);
+        assert_eq!(
+            (found.faithfulness, found.context_precision, found.hallucination),
+            (Some(1.0), None, None)
+        );
         assert_eq!(ragas_claim_f1(&[], &[]), None);
         assert_eq!(ragas_claim_f1(&[true, false], &[true, false]), Some(0.5));
     }

@@ -9,6 +9,6 @@ pub mod topics;
 pub mod views;
 pub mod world;
 
-pub use mix::{Mixer, mix};
+pub use mix::{Mixer, PAPER, mix, without};
 pub use topics::{select, topics};
 pub use views::{Candidate, Settings, VIEWS, Views, view};

@@ -1,9 +1,10 @@
 //! What is indexed and what is asked, as JSON lines in the field's usual names.
 
 use std::collections::BTreeMap;
-use std::io::BufRead;
+use std::io::BufReader;
 use std::path::Path;
 
+use lyceum_trace::LineReader;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,9 +32,6 @@ impl Document {
         if self.title.is_empty() { self.text.clone() } else { format!("{}\n{}", self.title, self.text) }
     }
 }
-
-/// The longest line that is read: one document.
-const LONGEST_LINE: u64 = 64 << 20;
 
 /// Reads a corpus, a JSON object a line: the name under `id`, `_id`, `docid` or `doc_id` (its line's number where there is
 /// none), the text under `text`, `contents`, `content` or `body`, perhaps a `title`; what else there is is kept.
@@ -103,26 +101,19 @@ fn read_lines<T>(
     path: &Path,
     mut read: impl FnMut(usize, Object) -> std::result::Result<T, String>,
 ) -> Result<Vec<T>> {
-    let io = |source| Error::Io { doing: "read", path: path.to_path_buf(), source };
-    let mut reader = std::io::BufReader::new(std::fs::File::open(path).map_err(io)?);
-    let (mut all, mut bytes) = (Vec::new(), Vec::new());
-    for line in 1.. {
-        bytes.clear();
-        let problem = |problem: String| Error::Line { file: path.display().to_string(), line, problem };
-        let taken =
-            std::io::Read::take(&mut reader, LONGEST_LINE).read_until(b'\n', &mut bytes).map_err(io)?;
-        if taken == 0 {
-            break;
-        }
-        if taken as u64 == LONGEST_LINE && bytes.last() != Some(&b'\n') {
-            return Err(problem("longer than 64 MiB; cut the document into passages".into()));
-        }
-        let text = bytes.strip_prefix("\u{feff}".as_bytes()).filter(|_| line == 1).unwrap_or(&bytes);
-        if text.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
+    let file = std::fs::File::open(path).map_err(|source| Error::Io {
+        doing: "read",
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let mut lines = LineReader::new(BufReader::new(file), path);
+    let mut all = Vec::new();
+    while let Some(line) = lines.next_line()? {
+        let number = line.number as usize;
+        let problem = |problem| Error::Line { file: path.display().to_string(), line: number, problem };
+        let text = line.bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line.bytes);
         let object: Object = serde_json::from_slice(text).map_err(|error| problem(error.to_string()))?;
-        all.push(read(line, object).map_err(problem)?);
+        all.push(read(number, object).map_err(problem)?);
     }
     Ok(all)
 }

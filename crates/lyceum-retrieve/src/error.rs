@@ -43,6 +43,9 @@ pub enum Error {
     /// The inverted index.
     #[error("inverted index: {0}")]
     Tantivy(#[from] tantivy::TantivyError),
+    /// Reading lines.
+    #[error(transparent)]
+    Lines(#[from] lyceum_trace::Error),
     /// Writing a file whole.
     #[error(transparent)]
     Write(#[from] lyceum_run::Error),

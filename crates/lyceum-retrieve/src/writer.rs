@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
-use tantivy::indexer::NoMergePolicy;
 use tantivy::{IndexWriter, TantivyDocument, Term};
 
 use crate::document::Document;
@@ -115,18 +114,13 @@ impl Index {
 
     /// One thread, so that the same documents make the same index.
     fn writer(&self) -> Result<IndexWriter> {
-        let writer: IndexWriter =
-            self.inner.writer_with_num_threads(1, WRITER_BYTES).map_err(|error| match error {
-                tantivy::TantivyError::LockFailure(..) => Error::Request(format!(
-                    "another process is writing to {}; wait until it has finished",
-                    self.folder.display()
-                )),
-                other => other.into(),
-            })?;
-        if self.inner.searchable_segment_metas()?.is_empty() {
-            writer.set_merge_policy(Box::new(NoMergePolicy));
-        }
-        Ok(writer)
+        self.inner.writer_with_num_threads(1, WRITER_BYTES).map_err(|error| match error {
+            tantivy::TantivyError::LockFailure(..) => Error::Request(format!(
+                "another process is writing to {}; wait until it has finished",
+                self.folder.display()
+            )),
+            other => other.into(),
+        })
     }
 
     fn stored(&self, document: &Document, row: u64, hash: u64) -> Result<TantivyDocument> {

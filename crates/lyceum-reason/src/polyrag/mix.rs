@@ -14,22 +14,14 @@ pub enum Mixer {
     LogLinear(Views),
 }
 
-impl Mixer {
-    /// The paper's weights for inquiry and policy: relevance and utility .35 each, the others .1; commonality, ours, 0.
-    pub const PAPER: Self = Self::Linear([0.35, 0.35, 0.1, 0.1, 0.1, 0.0]);
+/// The paper's weights for inquiry and policy: relevance and utility .35 each, the others .1; commonality, ours, 0.
+pub const PAPER: Views = [0.35, 0.35, 0.1, 0.1, 0.1, 0.0];
 
-    /// The same without a view.
-    #[must_use]
-    pub fn without(self, view: usize) -> Self {
-        let zeroed = |mut weights: Views| {
-            weights[view] = 0.0;
-            weights
-        };
-        match self {
-            Self::Linear(weights) => Self::Linear(zeroed(weights)),
-            Self::LogLinear(weights) => Self::LogLinear(zeroed(weights)),
-        }
-    }
+/// Weights without a view.
+#[must_use]
+pub fn without(mut weights: Views, view: usize) -> Views {
+    weights[view] = 0.0;
+    weights
 }
 
 /// The least that a view counts in a product: nothing is impossible for one view's sake.
@@ -38,9 +30,9 @@ const FLOOR: f64 = 0.01;
 /// A document's score.
 ///
 /// ```
-/// use lyceum_reason::polyrag::{Mixer, mix};
+/// use lyceum_reason::polyrag::{Mixer, PAPER, mix};
 /// let views = [1.0, 0.5, 0.0, 1.0, 0.25, 0.0];
-/// assert!((mix(Mixer::PAPER, &views) - 0.65).abs() < 1e-12);
+/// assert!((mix(Mixer::Linear(PAPER), &views) - 0.65).abs() < 1e-12);
 /// assert_eq!(mix(Mixer::LogLinear([1.0, 0.0, 0.0, 0.0, 0.0, 0.0]), &views), 0.0);
 /// ```
 #[must_use]
@@ -56,8 +48,8 @@ pub fn mix(mixer: Mixer, views: &Views) -> f64 {
 /// Weights of a linear mixer by pairwise logistic regression: in every question each relevant document is to score above each
 /// other one. Gradient descent from the paper's weights; a question counts once, however many pairs it has.
 #[must_use]
-pub fn learn(questions: &[(Vec<Views>, Vec<bool>)]) -> Mixer {
-    let Mixer::Linear(mut weights) = Mixer::PAPER else { return Mixer::PAPER };
+pub fn learn(questions: &[(Vec<Views>, Vec<bool>)]) -> Views {
+    let mut weights = PAPER;
     let pairs: Vec<Vec<Views>> = questions
         .iter()
         .map(|(views, relevant)| {
@@ -83,7 +75,7 @@ pub fn learn(questions: &[(Vec<Views>, Vec<bool>)]) -> Mixer {
         }
         weights.iter_mut().zip(gradient).for_each(|(w, g)| *w += RATE * (g - DECAY * *w));
     }
-    Mixer::Linear(weights)
+    weights
 }
 
 #[cfg(test)]
@@ -97,7 +89,7 @@ mod tests {
             let views = vec![[0.5, 0.5, 0.0, 0.5, fresh, 0.0], [0.6, 0.5, 0.0, 0.5, 0.1, 0.0]];
             (views, vec![true, false])
         };
-        let Mixer::Linear(weights) = learn(&[question(0.9), question(0.7)]) else { panic!("linear") };
+        let weights = learn(&[question(0.9), question(0.7)]);
         assert!(weights[4] > 1.0 && weights[4] > weights[0] + 0.5, "{weights:?}");
     }
 }

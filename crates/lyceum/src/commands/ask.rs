@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use lyceum_chat::{ChatModel, ChatRequest, Finish, LocalChat};
 use lyceum_reason::polyrag::dates::latest_date;
-use lyceum_reason::polyrag::{Candidate, Mixer, Settings, VIEWS, Views, mix, select, topics, view};
+use lyceum_reason::polyrag::{Candidate, Mixer, PAPER, Settings, VIEWS, Views, mix, select, topics, view};
 use lyceum_retrieve::{Document, Hit, Index, Mode};
 use lyceum_text::Message;
 use lyceum_trace::{Boundary, Call, Fault, Part, Source, Trace};
@@ -80,9 +80,7 @@ pub fn run(session: &Session, arguments: &AskArgs) -> Result<()> {
     }
     let weights: Views = match &arguments.weights {
         Some(weights) => weights.as_slice().try_into().context("--weights takes six numbers")?,
-        None => match Mixer::PAPER {
-            Mixer::Linear(weights) | Mixer::LogLinear(weights) => weights,
-        },
+        None => PAPER,
     };
     let mixer = if arguments.log_linear { Mixer::LogLinear(weights) } else { Mixer::Linear(weights) };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());

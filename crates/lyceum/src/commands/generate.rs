@@ -76,13 +76,7 @@ pub fn run(session: &Session, arguments: &GenerateArgs) -> Result<()> {
         })
         .collect();
     if let Some(out) = &arguments.out {
-        let mut text = String::new();
-        for answer in &answers {
-            text.push_str(&serde_json::to_string(answer)?);
-            text.push('\n');
-        }
-        lyceum_run::write_file(out, text.as_bytes())?;
-        session.say(&format!("{} answers in {}", answers.len(), out.display()));
+        write_answers(session, out, &answers)?;
     } else if session.json {
         session.print_json(&answers)?;
     } else if one {
@@ -100,6 +94,18 @@ pub fn run(session: &Session, arguments: &GenerateArgs) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// Writes answers as JSON lines.
+fn write_answers(session: &Session, out: &Path, answers: &[impl Serialize]) -> Result<()> {
+    let mut text = String::new();
+    for answer in answers {
+        text.push_str(&serde_json::to_string(answer)?);
+        text.push('\n');
+    }
+    lyceum_run::write_file(out, text.as_bytes())?;
+    session.say(&format!("{} answers in {}", answers.len(), out.display()));
+    Ok(())
 }
 
 /// An answer of a model behind an address: its tokens are not known.
@@ -168,13 +174,7 @@ fn elsewhere(
         .collect();
     drop(replies);
     if let Some(out) = &arguments.out {
-        let mut text = String::new();
-        for answer in &answers {
-            text.push_str(&serde_json::to_string(answer)?);
-            text.push('\n');
-        }
-        lyceum_run::write_file(out, text.as_bytes())?;
-        session.say(&format!("{} answers in {}", answers.len(), out.display()));
+        write_answers(session, out, &answers)?;
     } else if session.json {
         session.print_json(&answers)?;
     } else {

@@ -103,8 +103,7 @@ fn score_rag(session: &Session, arguments: &ScoreRagArgs) -> Result<()> {
     let examine = |path: &Path| -> Result<(BTreeMap<String, Scores>, BTreeMap<String, String>)> {
         let rows = answers::read(&path.display().to_string(), &read(path)?)?;
         let scores = answers::score(&rows, judge.as_ref(), arguments.threshold)?;
-        let id = |(at, row): (usize, &answers::Row)| row.id.clone().unwrap_or_else(|| (at + 1).to_string());
-        let ids: Vec<String> = rows.iter().enumerate().map(id).collect();
+        let ids: Vec<String> = rows.iter().map(|row| row.id.clone().unwrap_or_default()).collect();
         let groups = ids
             .iter()
             .zip(&rows)

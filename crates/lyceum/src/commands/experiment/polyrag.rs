@@ -6,7 +6,7 @@ use anyhow::Result;
 use lyceum_eval::retrieval::Metric;
 use lyceum_reason::polyrag::student::{Lesson, Student};
 use lyceum_reason::polyrag::world::{Question, Slice, question};
-use lyceum_reason::polyrag::{Mixer, Settings, VIEWS, Views, mix, select, topics, view};
+use lyceum_reason::polyrag::{Mixer, PAPER, Settings, VIEWS, Views, mix, select, topics, view, without};
 use lyceum_retrieve::Embedder;
 use lyceum_retrieve::analysis::{Language, terms};
 use lyceum_run::Row;
@@ -71,24 +71,21 @@ impl Polyrag {
             lyceum_reason::polyrag::mix::learn(&judged)
         };
         let asked: Vec<Seen> = embedded(&embedder, self.seed, self.questions)?.into_iter().map(see).collect();
-        if let Mixer::Linear(weights) = learned {
-            VIEWS.iter().zip(weights).for_each(|(name, weight)| row.set(format!("learned/{name}"), weight));
-        }
-        let Mixer::Linear(paper) = Mixer::PAPER else { return Ok(()) };
+        VIEWS.iter().zip(learned).for_each(|(name, weight)| row.set(format!("learned/{name}"), weight));
         let one = |at: usize| std::array::from_fn(|i| if i == at { 1.0 } else { 0.0 });
         let mut methods: Vec<(String, Method)> = vec![
             ("bm25".into(), Method::Words),
             ("relevance".into(), Method::Mix(Mixer::Linear(one(0)))),
             ("utility".into(), Method::Mix(Mixer::Linear(one(1)))),
-            ("polyrag".into(), Method::Mix(Mixer::PAPER)),
-            ("topics".into(), Method::Topics(Mixer::PAPER)),
-            ("log-linear".into(), Method::Mix(Mixer::LogLinear(paper))),
-            ("learned".into(), Method::Mix(learned)),
+            ("polyrag".into(), Method::Mix(Mixer::Linear(PAPER))),
+            ("topics".into(), Method::Topics(Mixer::Linear(PAPER))),
+            ("log-linear".into(), Method::Mix(Mixer::LogLinear(PAPER))),
+            ("learned".into(), Method::Mix(Mixer::Linear(learned))),
             ("ungated".into(), Method::Mix(Mixer::Linear([0.0, 0.0, 0.0, 0.5, 0.5, 0.0]))),
             ("commonality".into(), Method::Mix(Mixer::Linear([0.35, 0.35, 0.1, 0.1, 0.1, 0.2]))),
         ];
         for (at, name) in VIEWS.iter().enumerate().take(5) {
-            methods.push((format!("without-{name}"), Method::Mix(Mixer::PAPER.without(at))));
+            methods.push((format!("without-{name}"), Method::Mix(Mixer::Linear(without(PAPER, at)))));
         }
         let mut gain = BTreeMap::<(&str, &str), f64>::new();
         for (name, method) in &methods {

@@ -95,9 +95,14 @@ impl RagEvaluation {
                 })
                 .collect();
             let mut scores = score(&rows, &Lexical, 0.7)?;
-            for ((pair, scores), row) in ours.iter().zip(&mut scores).zip(&rows) {
-                let whole = cosines(embedder, &pair.gt_answer, &[&row.answer])?;
-                scores.insert("embedding.cosine".into(), whole.first().copied());
+            let texts: Vec<(&str, &str)> = ours
+                .iter()
+                .zip(&rows)
+                .map(|(pair, row)| (pair.gt_answer.as_str(), row.answer.as_str()))
+                .collect();
+            let near = cosines(embedder, &texts)?;
+            for (((pair, scores), row), near) in ours.iter().zip(&mut scores).zip(&rows).zip(near) {
+                scores.insert("embedding.cosine".into(), Some(near));
                 scores.insert(
                     "rouge-score.rouge1_recall".into(),
                     Some(lyceum_eval::lexical::rouge_n(&row.answer, &[&pair.gt_answer], 1).recall),
@@ -175,11 +180,15 @@ impl RagEvaluation {
             }
         };
         measure("lexical", Lexical.judge(&pairs)?.into_iter().map(|score| score.unwrap_or(0.0)).collect());
-        let mut near = Vec::new();
-        for (knowledge, response) in &pairs {
-            let parts = sentences(knowledge);
-            near.push(cosines(embedder, response, &parts)?.into_iter().fold(-1.0, f64::max));
-        }
+        // The nearest sentence of the source, for every answer.
+        let parts: Vec<Vec<&str>> = pairs.iter().map(|(knowledge, _)| sentences(knowledge)).collect();
+        let texts: Vec<(&str, &str)> = parts
+            .iter()
+            .zip(&pairs)
+            .flat_map(|(parts, pair)| parts.iter().map(|part| (*part, pair.1)))
+            .collect();
+        let mut all = cosines(embedder, &texts)?.into_iter();
+        let near = parts.iter().map(|parts| all.by_ref().take(parts.len()).fold(-1.0, f64::max)).collect();
         measure("cosine", near);
         let rouge = |&(knowledge, response): &(&str, &str)| {
             lyceum_eval::lexical::rouge_n(response, &[knowledge], 2).precision
@@ -257,11 +266,11 @@ fn data(name: &str) -> Result<std::path::PathBuf> {
     Ok(lyceum_hub::data::pull(name, &lyceum_hub::Silent)?)
 }
 
-/// Cosines of a text with others.
-fn cosines(embedder: &Embedder, text: &str, others: &[&str]) -> Result<Vec<f64>> {
-    let texts: Vec<&str> = std::iter::once(text).chain(others.iter().copied()).collect();
+/// The cosine of each pair of texts.
+fn cosines(embedder: &Embedder, pairs: &[(&str, &str)]) -> Result<Vec<f64>> {
+    let texts: Vec<&str> = pairs.iter().flat_map(|&(a, b)| [a, b]).collect();
+    let width = embedder.identity().width;
     let vectors = embedder.embed(&texts)?;
-    let mut rows = vectors.chunks_exact(embedder.identity().width);
-    let first = rows.next().unwrap_or_default();
-    Ok(rows.map(|row| f64::from(cosine(first, row))).collect())
+    let both = vectors.chunks_exact(2 * width).map(|both| both.split_at(width));
+    Ok(both.map(|(a, b)| f64::from(cosine(a, b))).collect())
 }
