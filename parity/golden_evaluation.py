@@ -1,8 +1,15 @@
 """Golden files of metrics: pytrec-eval-terrier, sacrebleu, rouge-score, scikit-learn; and of MiniLM's sentence vectors."""
 
 import json
+import os
 import random
+from importlib.metadata import version
 from pathlib import Path
+
+from provenance import provenance
+
+MINILM = Path(os.environ.get("LYCEUM_CACHE", Path.home() / ".cache/lyceum")) / "models/all-minilm-l6-v2"
+PEERS = ("pytrec-eval-terrier", "sacrebleu", "rouge-score", "scikit-learn")
 
 WORDS = "the a cat sat on mat red blue 3.5 1,000 it's well-known (so) end. U.S. naïve 東京 -5 yes no of".split()
 
@@ -26,7 +33,7 @@ def retrieval() -> dict:
     return {"run": run, "qrels": qrels, "values": values}
 
 
-def lexical() -> list:
+def lexical() -> dict:
     import sacrebleu
     from rouge_score import rouge_scorer
 
@@ -49,8 +56,8 @@ def lexical() -> list:
     return {"rows": rows, "corpus_bleu": corpus.score}
 
 
-def agreement() -> list:
-    from sklearn.metrics import cohen_kappa_score, f1_score, roc_auc_score
+def agreement() -> dict:
+    from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
     random.seed(5)
     cases = []
@@ -65,9 +72,8 @@ def agreement() -> list:
             "linear": cohen_kappa_score(a, b, weights="linear"),
             "quadratic": cohen_kappa_score(a, b, weights="quadratic"),
             "auc": roc_auc_score(labels, scores),
-            "f1": f1_score(labels, [x > 1 for x in b]),
         })
-    return cases
+    return {"cases": cases}
 
 
 def vectors() -> dict:
@@ -75,10 +81,7 @@ def vectors() -> dict:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    import os
-
-    folder = Path(os.environ.get("LYCEUM_CACHE", Path.home() / ".cache/lyceum")) / "models/all-minilm-l6-v2"
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    tokenizer, model = AutoTokenizer.from_pretrained(MINILM), AutoModel.from_pretrained(MINILM).eval()
     random.seed(6)
     texts = ["a", "!!! ???", "naïve café 🙂", "東京都 is a capital", "word " * 2000]
     texts += [" ".join(random.choices(WORDS, k=random.randint(1, 60))) for _ in range(45)]
@@ -93,4 +96,5 @@ def make(golden: Path) -> None:
     folder = golden / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in {"retrieval": retrieval, "lexical": lexical, "agreement": agreement, "vectors": vectors}.items():
-        (folder / f"{name}.json").write_text(json.dumps(part(), ensure_ascii=False), encoding="utf-8")
+        record = {"provenance": provenance("evaluation", peers={peer: version(peer) for peer in PEERS}), **part()}
+        (folder / f"{name}.json").write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")

@@ -21,5 +21,6 @@ pub fn golden(parts: &[String]) -> Result<()> {
 /// Exports a model and compares it in transformers and peft.
 pub fn parity() -> Result<()> {
     run("bash", &["parity/setup.sh"])?;
-    run(&python(), &["parity/live.py"])
+    run(&python(), &["parity/live.py"])?;
+    run(&python(), &["parity/live_encoder.py"])
 }

@@ -97,7 +97,11 @@ fn agreement_is_scikit_learns() {
         quadratic: f64,
         auc: f64,
     }
-    for case in golden::<Vec<Case>>("agreement") {
+    #[derive(Deserialize)]
+    struct Golden {
+        cases: Vec<Case>,
+    }
+    for case in golden::<Golden>("agreement").cases {
         let pairs: Vec<(i64, i64)> = case.a.iter().copied().zip(case.b).collect();
         close(cohen_kappa(&pairs, Weights::Nominal).unwrap(), case.nominal, "kappa");
         close(cohen_kappa(&pairs, Weights::Linear).unwrap(), case.linear, "linear kappa");
